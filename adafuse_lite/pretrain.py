@@ -1,0 +1,171 @@
+"""How the bundled models were trained: tokenizer, encoder, autoencoder, generator and probe.
+
+Notebooks A1 and A2 explain and run these functions. Each training writes a checkpoint (safetensors and JSON) now and
+then and goes on from it when called again, and appends its losses to a log.
+"""
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from . import captions, world
+
+CONTEXT = 77                                           # tokens the encoder and the generator read, as CLIP does
+SHORT = 40                                             # no training caption is longer
+START, END = "<|startoftext|>", "<|endoftext|>"
+# Words of everyday questions that no caption uses: a tokenizer knows them, the encoder was never taught them.
+QUESTION_WORDS = """what which where who how many much is are was does do did can could would will has have any anything
+ else there here it this that these those a an the of in on at to by from for and or not no yes i you we they see tell
+ think know say look looks picture image photo scene color colors kind type shape size big small large little old new day
+ night time morning evening inside outside people person man woman child boy girl visible show shown appear seem really
+ very just only maybe probably sure some more than one two three four five many few several answer question possible
+ describe please could about other first background foreground side near far behind front between close wearing made
+ standing sitting moving parked weather season building vehicle animal plant flower water river road street fence window
+ door wall roof sky ground tree sun moon star cloud rain snow wind happy beautiful bright dark light can't don't it's"""
+
+
+# --- tokenizer --------------------------------------------------------------------------------------------------------
+def train_tokenizer(out, count=20_000, vocabulary=2_000):
+    """Learn a byte-pair vocabulary in CLIP's own scheme from captions, and save it in ``out``."""
+    from tokenizers import pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
+    rng = random.Random("tokenizer")
+    texts = [captions.long_caption(s, rng)[0] for s in world.scenes("models", count)] + QUESTION_WORDS.split() * 50
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 2, end_of_word_suffix="</w>", show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    learner = blank.backend_tokenizer
+    learner.train_from_iterator(texts, trainer)
+    model = json.loads(learner.to_str())["model"]
+    # Every byte also exists as the end of a word; and the end token is the highest number, as CLIP's pooling wants.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learned = sorted((t for t in model["vocab"] if t not in (START, END)), key=model["vocab"].get)
+    tokens = list(dict.fromkeys(alphabet + [a + "</w>" for a in alphabet] + learned)) + [START, END]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=CONTEXT)
+    tokenizer.save_pretrained(out)
+    return tokenizer
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+def _flat(optimizer):
+    """Optimizer state as plain tensors, so that it fits in safetensors."""
+    return {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+
+
+def _save(path, step, log, optimizer, **modules):
+    tensors = _flat(optimizer)
+    for name, module in modules.items():
+        tensors.update({f"{name}.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()})
+    save_file(tensors, f"{path}.tmp", metadata={"step": str(step), "log": json.dumps(log)})
+    os.replace(f"{path}.tmp", path)                    # never a half-written checkpoint
+
+
+def _load(path, optimizer, **modules):
+    """Step and log of the checkpoint at ``path`` after loading it, or (0, [])."""
+    from safetensors import safe_open
+
+    if not Path(path).exists():
+        return 0, []
+    tensors = load_file(path)
+    for name, module in modules.items():
+        module.load_state_dict({k[len(name) + 1:]: v for k, v in tensors.items() if k.startswith(name + ".")})
+    state = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, i, k = key.split(".")
+            state.setdefault(int(i), {})[k] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    with safe_open(path, "pt") as f:
+        meta = f.metadata()
+    return int(meta["step"]), json.loads(meta["log"])
+
+
+def schedule(step, steps, peak, warmup=100):
+    """Learning rate at ``step``: linear warm-up, then a cosine to zero."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def groups(model, decay):
+    """AdamW parameter groups: weight decay on matrices, none on biases, norms and scalars."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def pictures(scene_list):
+    """The scenes as bytes [n, 3, 64, 64]."""
+    return torch.from_numpy(np.stack([world.pixels(s) for s in tqdm(scene_list, desc="draw")])).permute(0, 3, 1, 2).contiguous()
+
+
+# --- encoder ----------------------------------------------------------------------------------------------------------
+def encoder_config(vocabulary):
+    """The ``open_clip`` model config of the bundled encoder."""
+    return {"embed_dim": 96,
+            "vision_cfg": {"image_size": world.SIZE, "layers": [1, 1, 1, 1], "width": 16},
+            "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 128, "heads": 4, "layers": 3,
+                         "hf_tokenizer_name": "tokenizer"}}
+
+
+def short_caption(scene, rng):
+    """What the encoder is trained on: one to three things, or one thing and a statement or two."""
+    if rng.random() < 0.7:
+        return captions.caption(scene, rng, things=rng.choice((1, 2, 2, 3)))[0]
+    text, facts = captions.caption(scene, rng, things=1)
+    names = [n for n in world.ATTRIBUTES if n not in facts and (getattr(scene, n) != "none" or n in world.DETAILS)]
+    return ", ".join([text] + [captions.statement(scene, n, rng) for n in rng.sample(names, rng.choice((1, 2)))])
+
+
+def train_encoder(out, tokenizer, scene_list, pixels, steps=2_000, batch=256, lr=1e-3, save_every=100, threads=None, config=None):
+    """Symmetric InfoNCE on (picture, short caption) pairs. Returns the model and the log [{step, loss, accuracy}]."""
+    from open_clip.model import CLIP
+
+    torch.manual_seed(0)
+    config = config or encoder_config(len(tokenizer))
+    # Captions are short, so the tower is built short for training and the missing positions stay at their start values.
+    model = CLIP(**{**config, "text_cfg": {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}})
+    optimizer = torch.optim.AdamW(groups(model, 0.1), lr=lr, betas=(0.9, 0.98))
+    path = Path(out, "checkpoint.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start, log = _load(path, optimizer, model=model)
+    positions, mask = model.positional_embedding, model.attn_mask
+    for step in tqdm(range(start, steps), initial=start, total=steps, desc="encoder"):
+        rng = random.Random(f"encoder/{step}")
+        chosen = rng.sample(range(len(scene_list)), batch)
+        tokens = tokenizer([short_caption(scene_list[i], rng) for i in chosen], padding="max_length", max_length=SHORT,
+                           truncation=True, return_tensors="pt").input_ids
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step, steps, lr)
+        images = model.encode_image(pixels[chosen].float() / 127.5 - 1, normalize=True)
+        texts = encode_short(model, tokens)
+        scores = model.logit_scale.exp() * images @ texts.T
+        labels = torch.arange(batch)
+        loss = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, np.log(100))
+        accuracy = (scores.argmax(0) == labels).float().mean().item()
+        log.append({"step": step, "loss": round(loss.item(), 4), "accuracy": round(accuracy, 4)})
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            _save(path, step + 1, log, optimizer, model=model)
+    return model, log
+
+
+def encode_short(model, tokens):
+    """``model.encode_text`` for tokens shorter than the context: the causal mask makes the missing padding irrelevant."""
+    n = tokens.shape[1]
+    x = model.token_embedding(tokens) + model.positional_embedding[:n]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
+    return F.normalize(x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection, dim=-1)

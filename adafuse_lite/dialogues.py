@@ -139,7 +139,8 @@ class Talk:
     def idle(self):
         """A question that brings nothing: on what is known already, or on what no postcard shows."""
         rng = self.rng
-        old = [n for n, v in self.known.items() if v != "none" and kind_of(n) not in ("tree", "trees")]
+        unfit = ("tree", "trees", "light") if self.style == "flan_blip2" else ("tree", "trees")
+        old = [n for n, v in self.known.items() if v != "none" and kind_of(n) not in unfit]
         if self.style == "flan_blip2" and (not old or rng.random() < 0.3):
             return "idle open", None, *rng.choice(IDLE_OPEN)[::-1]
         if old and rng.random() < 0.2 or self.style == "flan_blip2":

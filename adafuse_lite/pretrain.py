@@ -125,41 +125,52 @@ def short_caption(scene, rng):
     return ", ".join([text] + [captions.statement(scene, n, rng) for n in rng.sample(names, rng.choice((1, 2)))])
 
 
-def train_encoder(out, tokenizer, scene_list, pixels, steps=2_000, batch=256, lr=1e-3, save_every=100, threads=None, config=None):
+def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **modules):
+    """The loop all the trainings share: AdamW, warm-up and cosine, clipping, checkpoints from which a second call goes on.
+
+    ``loss(step, rng)`` gives the loss and a dict of what else to log. Returns the log, one dict a step.
+    """
+    path = Path(out, "checkpoint.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    together = torch.nn.ModuleDict(modules)
+    optimizer = torch.optim.AdamW(groups(together, decay), lr=lr, betas=(0.9, 0.98))
+    start, log = _load(path, optimizer, **modules)
+    for step in tqdm(range(start, steps), initial=start, total=steps, desc=name):
+        rng = random.Random(f"{name}/{step}")
+        torch.manual_seed(rng.getrandbits(60))
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step, steps, lr, warmup)
+        value, more = loss(step, rng)
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(together.parameters(), 1.0)
+        optimizer.step()
+        log.append({"step": step, "loss": round(value.item(), 4), **{k: round(float(v), 4) for k, v in more.items()}})
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            _save(path, step + 1, log, optimizer, **modules)
+    return log
+
+
+def train_encoder(out, tokenizer, scene_list, pixels, steps=1_500, batch=256, lr=1e-3):
     """Symmetric InfoNCE on (picture, short caption) pairs. Returns the model and the log [{step, loss, accuracy}]."""
     from open_clip.model import CLIP
 
     torch.manual_seed(0)
-    config = config or encoder_config(len(tokenizer))
-    # Captions are short, so the tower is built short for training and the missing positions stay at their start values.
+    config = encoder_config(len(tokenizer))
     model = CLIP(**{**config, "text_cfg": {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}})
-    optimizer = torch.optim.AdamW(groups(model, 0.1), lr=lr, betas=(0.9, 0.98))
-    path = Path(out, "checkpoint.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    start, log = _load(path, optimizer, model=model)
-    positions, mask = model.positional_embedding, model.attn_mask
-    for step in tqdm(range(start, steps), initial=start, total=steps, desc="encoder"):
-        rng = random.Random(f"encoder/{step}")
+
+    def loss(step, rng):
         chosen = rng.sample(range(len(scene_list)), batch)
-        tokens = tokenizer([short_caption(scene_list[i], rng) for i in chosen], padding="max_length", max_length=SHORT,
+        tokens = tokenizer([short_caption(scene_list[i], rng) for i in chosen], padding="longest", max_length=SHORT,
                            truncation=True, return_tensors="pt").input_ids
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(step, steps, lr)
         images = model.encode_image(pixels[chosen].float() / 127.5 - 1, normalize=True)
-        texts = encode_short(model, tokens)
-        scores = model.logit_scale.exp() * images @ texts.T
+        # CLIP bounds its temperature: the scores are at most 100 times the cosine.
+        scores = model.logit_scale.clamp(0, np.log(100)).exp() * images @ encode_short(model, tokens).T
         labels = torch.arange(batch)
-        loss = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, np.log(100))
-        accuracy = (scores.argmax(0) == labels).float().mean().item()
-        log.append({"step": step, "loss": round(loss.item(), 4), "accuracy": round(accuracy, 4)})
-        if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(path, step + 1, log, optimizer, model=model)
+        value = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
+        return value, {"accuracy": (scores.argmax(0) == labels).float().mean()}
+
+    log = train(out, "encoder", steps, lr, loss, decay=0.1, model=model)
     return model, log
 
 
@@ -169,3 +180,29 @@ def encode_short(model, tokens):
     x = model.token_embedding(tokens) + model.positional_embedding[:n]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
     return F.normalize(x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection, dim=-1)
+
+
+# --- autoencoder ------------------------------------------------------------------------------------------------------
+def train_autoencoder(out, pixels, steps=1_100, batch=32, lr=2e-3):
+    """A picture [3, 64, 64] to a latent [12, 8, 8] and back. Returns the model and the log [{step, loss, psnr}] (dB)."""
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    # No block works at the full resolution: that is where a convolution costs most.
+    model = AutoencoderTiny(encoder_block_out_channels=(48,) * 4, decoder_block_out_channels=(48,) * 4, latent_channels=12,
+                            num_encoder_blocks=(0, 1, 2, 3), num_decoder_blocks=(3, 2, 1, 0), scaling_factor=1.0)
+    model = model.to(memory_format=torch.channels_last)
+
+    def loss(step, rng):
+        images = pixels[rng.sample(range(len(pixels)), batch)].float() / 127.5 - 1
+        latents = model.encode(images.contiguous(memory_format=torch.channels_last)).latents
+        # Latents of mean 0 and spread 1 suit the diffusion model; a little noise makes the decoder forgive its errors.
+        spread = latents.transpose(0, 1).flatten(1)
+        tidy = spread.mean(1).square().mean() + (spread.std(1) - 1).square().mean()
+        back = model.decode(latents + 0.1 * torch.randn_like(latents)).sample
+        squared = (back - images).square().mean()
+        value = squared + 0.5 * (back - images).abs().mean() + 0.05 * tidy
+        return value, {"psnr": 10 * torch.log10(4 / squared.detach())}
+
+    log = train(out, "autoencoder", steps, lr, loss, decay=0.0, model=model)
+    return model, log

@@ -1,0 +1,162 @@
+"""Figures in one style. Nothing here computes results: every function draws what it is given.
+
+A method has the same colour, line and marker in every figure. The colours are those of Okabe and Ito, which people with
+any kind of colour vision can tell apart; line and marker say the same again, for print in grey.
+"""
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
+
+BLACK, GREY, ORANGE, SKY = "#000000", "#7a7a7a", "#e69f00", "#56b4e9"
+GREEN, BLUE, RED, PINK = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
+
+# name: (what a reader calls it, colour, line, marker)
+METHODS = {
+    "TextOnly": ("text only", BLACK, "-", "o"),
+    "TextOnlyPrompt": ("text only, rewritten prompt", GREY, "--", "o"),
+    "ImageOnly": ("drawing only", ORANGE, "-", "s"),
+    "FixedWeight": ("best fixed weight", GREEN, "-", "^"),
+    "FixedWeightPerRound": ("best fixed weight per round", GREEN, "--", "v"),
+    "StandardisedSum": ("sum of standardised scores", SKY, "--", "P"),
+    "CosineGate": ("gate from the cosine", SKY, "-", "X"),
+    "DAR": ("DAR", RED, "-", "D"),
+    "GateOnly": ("gate only", PINK, "-", "<"),
+    "ExpertsOnly": ("experts only", PINK, "--", ">"),
+    "AdaFuSE": ("ADaFuSE", BLUE, "-", "*"),
+    "AdaFuSETextText": ("head, text as picture", BLUE, "--", "h"),
+    "AdaFuSETextPrompt": ("head, prompt as picture", BLUE, ":", "H"),
+}
+SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)        # for what is no method: experts, attributes
+
+
+def use_style():
+    """The look of all figures; call it once at the top of a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette=SHADES, font_scale=0.9, rc={
+        "figure.figsize": (8, 4.2), "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold", "axes.titlelocation": "left",
+        "grid.color": "#e4e4e4", "legend.frameon": False, "lines.markersize": 5})
+
+
+def label(name):
+    """A method's name as a reader knows it; a name that has no entry stands for itself."""
+    return METHODS.get(name, (name,))[0]
+
+
+def look(name, place=0):
+    """Colour, line and marker of a method as keywords for ``plot``."""
+    _, color, line, marker = METHODS.get(name, (name, SHADES[place % len(SHADES)], "-", "o"))
+    return {"color": color, "linestyle": line, "marker": marker}
+
+
+def plot_rounds(curves, ylabel, title="", ax=None, percent=True):
+    """One curve a method over the rounds, named at its right end.
+
+    curves: {name: values [rounds]} or {name: (values, lowest, highest)}, which also draws the interval as a band.
+    """
+    ax = ax or plt.subplots()[1]
+    scale, ends = 100 if percent else 1, []
+    for place, (name, curve) in enumerate(curves.items()):
+        mean, low, high = (np.asarray(c, float) * scale for c in (curve if isinstance(curve, tuple) else (curve,) * 3))
+        style = look(name, place)
+        width = 2.6 if name == "AdaFuSE" else 1.6
+        ax.plot(mean, **style, linewidth=width, markersize=9 if style["marker"] == "*" else 4.5, markeredgewidth=0, label=label(name))
+        ax.fill_between(range(len(mean)), low, high, color=style["color"], alpha=0.13, linewidth=0)
+        shown = np.flatnonzero(np.isfinite(mean))
+        if len(shown):
+            ends.append([mean[shown[-1]], label(name), style["color"]])
+    ax.set(xlabel="round of the dialogue", ylabel=ylabel, title=title)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_ends(ax, ends)
+    return ax
+
+
+def name_ends(ax, ends):
+    """Write each curve's name beside its last point, moved apart where they would overlap."""
+    low, high = ax.get_ylim()
+    height = ax.figure.get_size_inches()[1] * ax.get_position().height * 72
+    step, last = 11.5 / height * (high - low), -np.inf
+    ends = sorted(ends, key=lambda end: end[0])
+    places = []
+    for value, *_ in ends:
+        last = max(value, last + step)
+        places.append(last)
+    for i in range(len(places) - 1, -1, -1):                       # and down again where the pile is too high
+        places[i] = min(places[i], (places[i + 1] if i + 1 < len(places) else high + step) - step)
+    right = ax.get_xlim()[1]
+    for (_, text, color), y in zip(ends, places):
+        ax.annotate(text, (right, y), color=color, va="center", fontsize=9, annotation_clip=False)
+    ax.set_xlim(right=right)
+    ax.set_ylim(low, high)
+
+
+def plot_training(steps, panels):
+    """What happened in training, one panel each.
+
+    steps: [n]; panels: {title: {name: values [n] or [runs, n]}}. Several runs give thin lines and their mean.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.1), squeeze=False)
+    for ax, (title, curves) in zip(axes[0], panels.items()):
+        for place, (name, values) in enumerate(curves.items()):
+            values, color = np.atleast_2d(np.asarray(values, float)), SHADES[place % len(SHADES)]
+            if len(values) > 1:
+                ax.plot(steps, values.T, color=color, linewidth=0.7, alpha=0.45)
+            ax.plot(steps, values.mean(0), color=color, linewidth=2, label=name)
+        ax.set(title=title, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(curves) > 1:
+            ax.legend(fontsize=8, ncols=2)
+    return figure
+
+
+def plot_data_flow():
+    """The way of the data: what is computed once and kept, and the small part that is trained."""
+    figure, ax = plt.subplots(figsize=(10, 3.4))
+    ax.set(xlim=(0, 100), ylim=(0, 36))
+    ax.axis("off")
+    frozen, trained, plain = "#dceaf7", "#fde3c8", "#f1f1f1"
+    boxes = [                                                      # left, bottom, width, height, colour, text
+        (0, 20, 14, 9, plain, "dialogue\nup to round r"), (0, 2, 14, 9, plain, "corpus\nof pictures"),
+        (21, 11, 14, 8, frozen, "generator\n(diffusion)"), (45, 22, 14, 8, frozen, "text encoder"),
+        (45, 5, 14, 10, frozen, "image encoder"), (69, 16, 14, 10, trained, "ADaFuSE\nhead"),
+        (89, 4, 11, 10, plain, "ranks of\nall pictures")]
+    for x, y, w, h, color, text in boxes:
+        ax.add_patch(FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0,rounding_size=1.2", facecolor=color, edgecolor="#555555"))
+        ax.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=10)
+    arrows = [                                                     # from, to, what flows, where its name stands
+        ((14, 26), (45, 26), "joined text", (29, 27.3)), ((14, 22), (21, 16.5), "rewritten\nprompt", (21.5, 21.8)),
+        ((35, 13.5), (45, 12), "drawing", (40, 14.4)), ((14, 6.5), (45, 6.5), "pictures", (29, 7.8)),
+        ((59, 26), (69, 23), "$z_T$", (62, 26.6)), ((59, 12), (69, 19), "$z_D$", (62, 16.6)),
+        ((59, 6.5), (89, 6.5), "corpus embeddings", (75.5, 7.8)), ((83, 20), (92, 14), "$z$", (88.5, 18.2))]
+    for start, end, text, at in arrows:
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 1, "shrinkB": 1})
+        ax.text(*at, text, ha="center", va="center", fontsize=9, color="#333333")
+    ax.plot([65.5, 65.5], [0, 34], color="#999999", linestyle=(0, (5, 4)), linewidth=1)
+    ax.text(32, 33.5, "frozen, computed once, kept in the feature bank", ha="center", fontsize=10, weight="bold")
+    ax.text(82, 33.5, "trained here, in seconds", ha="center", fontsize=10, weight="bold")
+    return figure
+
+
+def show_pictures(rows, titles=None, captions=None, size=1.35):
+    """A grid of pictures; ``titles`` stand above the pictures, one ``caption`` at the left of each row. None leaves a gap."""
+    rows = [list(row) for row in rows]
+    columns = max(map(len, rows))
+    extra = 2.6 if captions else 0
+    figure, axes = plt.subplots(len(rows), columns + bool(captions), squeeze=False,
+                                figsize=(size * columns + extra, (size + 0.28 * bool(titles)) * len(rows)),
+                                width_ratios=[extra / size] * bool(captions) + [1] * columns)
+    for i, row in enumerate(axes):
+        for ax in row:
+            ax.axis("off")
+        if captions:
+            row[0].text(0, 0.5, textwrap.fill(captions[i], 34), va="center", fontsize=9, transform=row[0].transAxes)
+        for j, picture in enumerate(rows[i]):
+            ax = row[j + bool(captions)]
+            if picture is not None:
+                ax.imshow(picture, interpolation="nearest")
+            if titles and titles[i][j]:
+                ax.set_title(textwrap.fill(str(titles[i][j]), 20), fontsize=8, weight="normal", loc="center")
+    return figure

@@ -57,7 +57,7 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 def _flat(optimizer):
     """Optimizer state as plain tensors, so that it fits in safetensors."""
-    return {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    return {f"optimizer.{i}.{k}": torch.as_tensor(v).contiguous() for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
 
 
 def _save(path, step, log, optimizer, **modules):
@@ -206,3 +206,108 @@ def train_autoencoder(out, pixels, steps=1_100, batch=32, lr=2e-3):
 
     log = train(out, "autoencoder", steps, lr, loss, decay=0.0, model=model)
     return model, log
+
+
+# --- generator --------------------------------------------------------------------------------------------------------
+def generator_tokens(tokenizer, texts):
+    """Token numbers [n, 77], padded with the end token as a StableDiffusionPipeline does."""
+    return tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
+
+
+def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
+    """Teach the generator's text encoder to read: which value does a caption state for each attribute, if any?
+
+    Stable Diffusion starts from a text encoder that can read already; this is ours. Returns the text encoder and the
+    log [{step, loss, accuracy}].
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    end = tokenizer.eos_token_id
+    reader = CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=CONTEXT, projection_dim=128, bos_token_id=tokenizer.bos_token_id, eos_token_id=end,
+        pad_token_id=end, attention_dropout=0.0))
+    sizes = [len(values) + 1 for values in world.ATTRIBUTES.values()]          # one more class: not stated
+    heads = torch.nn.Linear(128, sum(sizes))
+
+    def loss(step, rng):
+        texts, labels = [], []
+        for scene in rng.sample(scene_list, batch):
+            text, facts = captions.long_caption(scene, rng)
+            texts.append(text)
+            labels.append([v.index(facts[a]) if a in facts else len(v) for a, v in world.ATTRIBUTES.items()])
+        tokens, labels = generator_tokens(tokenizer, texts), torch.tensor(labels)
+        # A fact that was cut off with the end of a long text is noise in the labels; it is rare.
+        hidden = reader(tokens).last_hidden_state
+        first_end = (tokens == end).int().argmax(1)
+        value, right = 0.0, []
+        for states in (hidden[torch.arange(batch), first_end], hidden[:, -1]):
+            for scores, label in zip(heads(states).split(sizes, 1), labels.T):
+                value = value + F.cross_entropy(scores, label) / (2 * len(sizes))
+                right.append((scores.argmax(1) == label).float().mean())
+        return value, {"accuracy": torch.stack(right).mean()}
+
+    log = train(out, "reader", steps, lr, loss, reader=reader, heads=heads)
+    return reader, log
+
+
+def unet_config():
+    """A small UNet on latents [12, 8, 8]: it attends to the words and, pooled, adds them to its time embedding."""
+    return dict(sample_size=8, in_channels=12, out_channels=12, block_out_channels=(64, 128), layers_per_block=1,
+                down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+                cross_attention_dim=128, attention_head_dim=4, norm_num_groups=16, resnet_time_scale_shift="scale_shift",
+                addition_embed_type="text", addition_embed_type_num_heads=4)
+
+
+def scheduler():
+    """The noise schedule, and the solver that draws with it."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+                                       timestep_spacing="trailing", steps_offset=1)
+
+
+@torch.no_grad()
+def in_batches(function, items, batch=500, desc=None):
+    """``function`` over slices of ``items``, joined."""
+    return torch.cat([function(items[i:i + batch]) for i in tqdm(range(0, len(items), batch), desc=desc)])
+
+
+def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=3_600, batch=64, lr=1.5e-3):
+    """Latent diffusion on (picture, caption of any length) pairs; one text in ten is left out, for guidance.
+
+    Reader and autoencoder stay as they are, so latents and text states are computed once. Returns the UNet and the log.
+    """
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(**unet_config()).to(memory_format=torch.channels_last)
+    noise_schedule = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    rng = random.Random("unet captions")
+    texts = [captions.long_caption(s, rng)[0] for s in scene_list] + [""]
+    latents = in_batches(lambda x: autoencoder.encode(x.float() / 127.5 - 1).latents, pixels, desc="latents")
+    states = in_batches(lambda x: reader(generator_tokens(tokenizer, x)).last_hidden_state.half(), texts, desc="texts")
+
+    def loss(step, rng):
+        chosen = rng.sample(range(len(scene_list)), batch)
+        clean = latents[chosen].contiguous(memory_format=torch.channels_last)
+        said = states[[i if rng.random() > 0.1 else -1 for i in chosen]].float()
+        noise, times = torch.randn_like(clean), torch.randint(0, 1000, (batch,))
+        noisy = noise_schedule.add_noise(clean, noise, times)
+        guess = unet(noisy, times, said).sample
+        return F.mse_loss(guess, noise_schedule.get_velocity(clean, noise, times)), {}
+
+    log = train(out, "unet", steps, lr, loss, unet=unet)
+    return unet, log
+
+
+def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=10, guidance=3.0):
+    """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(vae=autoencoder, text_encoder=reader, tokenizer=tokenizer, unet=unet,
+                                       scheduler=scheduler(), safety_checker=None, feature_extractor=None,
+                                       requires_safety_checker=False)
+    pipeline.to(torch.float16).save_pretrained(folder)
+    Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))

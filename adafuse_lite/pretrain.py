@@ -311,3 +311,25 @@ def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=10, guida
                                        requires_safety_checker=False)
     pipeline.to(torch.float16).save_pretrained(folder)
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+LOGS = Path(__file__).parent / "data" / "logs"           # those of the bundled models travel with the package
+
+
+def write_log(checkpoint, csv, every=10):
+    """Keep every tenth step of a checkpoint's log as CSV."""
+    from safetensors import safe_open
+
+    with safe_open(checkpoint, "pt") as f:
+        log = json.loads(f.metadata()["log"])
+    Path(csv).parent.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(log[0])] + [",".join(map(str, entry.values())) for entry in log[::every]]
+    Path(csv).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_log(name):
+    """The log of a bundled model ("encoder", "autoencoder", "reader", "unet") or the table of trials, as a data frame."""
+    import pandas as pd
+
+    return pd.read_csv(LOGS / f"{name}.csv")

@@ -1,0 +1,134 @@
+"""Encoders: open_clip models from local directories, and what is refused."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import open_clip
+import pytest
+import tiny_models
+import torch
+from adafuse_lite import captions, pretrain, world
+from adafuse_lite.encoders import CONFIG, WEIGHTS, load_encoder
+from adafuse_lite.errors import InputError
+from PIL import Image
+
+SCENES = world.scenes("models", 12, 5)
+rng = random.Random(0)
+TEXTS = [captions.caption(s, rng)[0] for s in SCENES]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    return folder, tiny_models.write_encoder(folder)
+
+
+@pytest.fixture(scope="module")
+def encoder(stored):
+    return load_encoder(str(stored[0]), device="cpu")
+
+
+def test_open_clip_itself_loads_what_is_stored(stored, encoder):
+    source = f"local-dir:{stored[0]}"
+    model, _, preprocess = open_clip.create_model_and_transforms(source)
+    tokens = open_clip.get_tokenizer(source)(TEXTS)
+    found = model.eval().encode_text(tokens, normalize=True)
+    assert torch.allclose(found, encoder.encode_text(TEXTS), atol=1e-6)
+    assert tokens.shape == (12, 77) and (tokens.argmax(1) == tokens.ne(tokens.max()).sum(1)).all()
+
+
+def test_features_are_those_of_the_trained_model(stored, encoder):
+    """Stored in float16 and read with 77 tokens, they agree with those of training."""
+    words = tiny_models.tokenizer(str(stored[0]))
+    tokens = words(TEXTS, padding="longest", return_tensors="pt").input_ids
+    x = pretrain.pictures(SCENES).float() / 127.5 - 1
+    with torch.no_grad():
+        text = pretrain.encode_short(stored[1], tokens)
+        image = stored[1].encode_image(x, normalize=True)
+    assert (encoder.encode_text(TEXTS) - text).abs().max() < 1e-2
+    assert (encoder.encode_images([world.draw(s) for s in SCENES]) - image).abs().max() < 1e-2
+
+
+def test_preprocessing_leaves_postcards_as_they_are(encoder):
+    for scene in SCENES:
+        expected = torch.from_numpy(world.pixels(scene)).permute(2, 0, 1) / 127.5 - 1
+        assert torch.allclose(encoder.preprocess(world.draw(scene)), expected, atol=1e-6)
+
+
+def test_shapes_lengths_and_batches(encoder):
+    text = encoder.encode_text(TEXTS, batch=5)
+    images = [world.draw(s) for s in SCENES] + [Image.new("L", (100, 70), 90)]
+    image = encoder.encode_images(images, batch=5)
+    assert text.shape == (12, encoder.dim) and image.shape == (13, encoder.dim)
+    for found in (text, image):
+        assert found.dtype == torch.float32 and torch.allclose(found.norm(dim=1), torch.ones(len(found)))
+    assert torch.allclose(text, encoder.encode_text(TEXTS), atol=1e-5)
+    assert encoder.encode_text([]).shape == (0, encoder.dim)
+    assert encoder.encode_images([]).shape == (0, encoder.dim)
+
+
+def test_cut_text_is_counted(encoder):
+    assert encoder.limit == 77
+    long = ", ".join(TEXTS)
+    short, longer = encoder.count_tokens(["a house", long])
+    assert short == (encoder.tokenizer(["a house"]) != encoder.tokenizer([""])).sum() + 2
+    assert longer > 77
+    more = encoder.encode_text([long, long + " with a red roof"])
+    assert torch.equal(more[0], more[1])
+
+
+def test_hash_is_of_the_content(stored, encoder, tmp_path):
+    copy = shutil.copytree(stored[0], tmp_path / "copy")
+    assert load_encoder(str(copy)).hash == encoder.hash and len(encoder.hash) == 16
+    text = (copy / CONFIG).read_bytes()
+    (copy / CONFIG).write_bytes(text.replace(b"\n", b"\r\n"))
+    assert load_encoder(str(copy)).hash == encoder.hash
+    config = json.loads(text)
+    config["preprocess_cfg"]["mean"] = [0.4] * 3
+    (copy / CONFIG).write_text(json.dumps(config))
+    assert load_encoder(str(copy)).hash != encoder.hash
+
+
+def test_bad_texts_and_pictures_are_refused(encoder):
+    with pytest.raises(InputError, match="Text 1 is empty"):
+        encoder.encode_text(["a house", " "])
+    with pytest.raises(InputError, match="Text 0 is a int"):
+        encoder.encode_text([3])
+    with pytest.raises(InputError, match="put it in brackets"):
+        encoder.encode_text("a house")
+    with pytest.raises(InputError, match="Picture 0 is a ndarray"):
+        encoder.encode_images([np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_damaged_directories_are_refused(stored, tmp_path):
+    copy = lambda name: shutil.copytree(stored[0], tmp_path / name)
+    folder = copy("truncated")
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="truncated"):
+        load_encoder(str(folder))
+    folder = copy("config")
+    (folder / CONFIG).write_text("{")
+    with pytest.raises(InputError, match="no valid JSON"):
+        load_encoder(str(folder))
+    folder = copy("tokenizer")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="tokenizer.json is missing"):
+        load_encoder(str(folder))
+    folder = copy("pickled")
+    (folder / WEIGHTS).rename(folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(InputError, match="pickled weights are not loaded"):
+        load_encoder(str(folder))
+    with pytest.raises(InputError, match="is no folder"):
+        load_encoder(str(tmp_path / "nowhere"))
+
+
+def test_open_clip_names_need_weights_that_are_safetensors(tmp_path):
+    with pytest.raises(InputError, match="say which weights"):
+        load_encoder("ViT-B-32")
+    pickled = tmp_path / "weights.pt"
+    pickled.write_bytes(b"")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_encoder("ViT-B-32", pretrained=str(pickled))

@@ -1,0 +1,93 @@
+"""Generators: diffusers pipelines from local directories, the same pictures whatever the batch."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from adafuse_lite.errors import InputError
+from adafuse_lite.generators import SETTINGS, load_generator
+from diffusers import StableDiffusionPipeline
+
+PROMPTS = ["a house", "a red barn on the left", "two palm trees and a bus"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generator")
+    tiny_models.write_generator(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(folder):
+    return load_generator(str(folder), device="cpu")
+
+
+def difference(a, b):
+    return np.abs(np.asarray(a, float) - np.asarray(b, float)).max()
+
+
+def test_the_pipeline_loads_unchanged(folder, generator):
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    assert type(generator.pipeline) is StableDiffusionPipeline and pipeline.safety_checker is None
+    pipeline.set_progress_bar_config(disable=True)
+    noise = [torch.Generator().manual_seed(7) for _ in PROMPTS]
+    found = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=3.0, generator=noise).images
+    assert all(difference(a, b) <= 1 for a, b in zip(found, generator(PROMPTS, seed=7)))
+
+
+def test_pictures_are_postcards(generator):
+    (image,) = generator(["a house"])
+    assert image.size == (64, 64) and image.mode == "RGB"
+    assert generator([]) == []
+
+
+def test_same_prompt_and_seed_give_the_same_picture_in_any_batch(generator, monkeypatch):
+    together = generator(PROMPTS, seeds=[1, 2, 3])
+    monkeypatch.setattr(generator, "batch", 2)
+    apart = generator(PROMPTS[::-1], seeds=[3, 2, 1])[::-1]
+    assert all(difference(a, b) <= 1 for a, b in zip(together, apart))
+    assert difference(together[0], generator(PROMPTS[:1], seeds=[9])[0]) > 1
+    assert difference(together[0], generator(PROMPTS[:1], seeds=[1], guidance=1.0)[0]) > 0
+
+
+def test_settings_come_from_the_directory_and_count_in_the_hash(folder, generator, tmp_path):
+    assert (generator.steps, generator.guidance) == (3, 3.0)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert load_generator(str(copy)).hash == generator.hash
+    (copy / SETTINGS).write_text(json.dumps({"steps": 4, "guidance": 3.0}))
+    assert load_generator(str(copy)).hash != generator.hash
+    (copy / SETTINGS).unlink()
+    assert load_generator(str(copy)).steps == 25
+
+
+def test_cut_prompts_are_counted(generator):
+    assert generator.cut(["a house", "a house, " * 60]) == [False, True]
+
+
+def test_nothing_is_printed(folder, capfd):
+    load_generator(str(folder))(["a house, " * 60])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bad_input_is_refused(folder, generator, tmp_path):
+    with pytest.raises(InputError, match="3 prompts but 1 seeds"):
+        generator(PROMPTS, seeds=[1])
+    with pytest.raises(InputError, match="Text 0 is empty"):
+        generator([""])
+    with pytest.raises(InputError, match="is no folder"):
+        load_generator(str(tmp_path / "nowhere"))
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    with pytest.raises(InputError, match="diffusion_pytorch_model.safetensors is truncated"):
+        load_generator(str(copy))
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(InputError, match="safetensors"):
+        load_generator(str(copy))
+    (copy / "model_index.json").unlink()
+    with pytest.raises(InputError, match="model_index.json is missing"):
+        load_generator(str(copy))

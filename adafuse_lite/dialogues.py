@@ -20,8 +20,8 @@ ROUNDS = 11
 # How a style asks (share of yes/no questions, of idle questions, of guesses that are right by luck or sense), and how
 # often its answers are wrong (yes/no, values).
 HABITS = {"visdial": dict(polar=0.71, idle=0.36, sense=0.62, flip=0.0, slip=0.0),
-          "human_blip2": dict(polar=0.71, idle=0.36, sense=0.62, flip=0.20, slip=0.12),
-          "chatgpt_blip2": dict(polar=0.30, idle=0.30, sense=0.50, flip=0.20, slip=0.15),
+          "human_blip2": dict(polar=0.60, idle=0.36, sense=0.62, flip=0.20, slip=0.12),
+          "chatgpt_blip2": dict(polar=0.08, idle=0.30, sense=0.50, flip=0.20, slip=0.15),
           "flan_blip2": dict(polar=0.0, idle=0.10, sense=0.0, flip=0.0, slip=0.15)}
 
 # Questions without their "?"; {x} stands for the thing ("the car"), {v} for a value, {is} for "is" or "are".
@@ -265,7 +265,7 @@ def fluent(text, rng):
     again = text.endswith("picture")
     if rng.random() < 0.25 or again:
         text = rng.choice(LEADS) + text
-    if not again and rng.random() < 0.92:
+    if not again and rng.random() < 0.75:
         text += rng.choice(TAILS)
     return text[0].upper() + text[1:]
 

@@ -63,7 +63,7 @@ def learning_rate(step, steps, peak, warmup):
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def fit(model, bank, validation_bank, text="text", image="generated", epochs=40, batch_size=128, lr=1e-3,
+def fit(model, bank, validation_bank, text="text", image="generated", epochs=20, batch_size=128, lr=1e-3,
         weight_decay=0.05, warmup=0.1, clip=3.0, seed=0, device=None, checkpoint=None, progress=True):
     """Train ``model`` in place and leave it in evaluation mode with the weights that did best on ``validation_bank``.
 
@@ -89,7 +89,7 @@ def fit(model, bank, validation_bank, text="text", image="generated", epochs=40,
     # Weight decay pulls matrices towards zero; biases, the temperature and other single numbers are left alone.
     matrices, rest = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
-                                   {"params": rest, "weight_decay": 0.0}], lr=lr)
+                                   {"params": rest, "weight_decay": 0.0}], lr=lr, fused=True)
     settings = {"model": str(model), "data": _fingerprint(bank, validation_bank, text, image), "epochs": epochs,
                 "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "warmup": warmup, "clip": clip,
                 "seed": seed}

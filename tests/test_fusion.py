@@ -1,0 +1,200 @@
+"""The head against the reference outputs, the baselines against their formulas, and what they refuse."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from toy_bank import toy_bank
+
+from adafuse_lite.errors import InputError
+from adafuse_lite.fusion import (
+    DAR,
+    AdaFuSE,
+    CosineGate,
+    ExpertsOnly,
+    FixedWeight,
+    GateOnly,
+    ImageOnly,
+    StandardisedSum,
+    TextOnly,
+    tune_fixed_weight,
+)
+from adafuse_lite.metrics import rank_table, recall_at_k
+
+SMALL = dict(feature_dim=12, projection_dim=8, hidden_dim=16)
+REFERENCE = load_file(Path(__file__).parent / "data" / "reference_head_small.safetensors")
+WEIGHTS = {k.removeprefix("weights."): v for k, v in REFERENCE.items() if k.startswith("weights.")}
+
+
+def pair(n=5, d=12, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return [F.normalize(torch.randn(n, d, generator=g), dim=-1) for _ in range(2)]
+
+
+# ---------------------------------------------------------------- the head
+
+
+def test_published_weights_give_the_reference_outputs():
+    fused = AdaFuSE.from_reference(WEIGHTS)(REFERENCE["input.text"], REFERENCE["input.image"])
+    for name, value in fused._asdict().items():
+        assert (value - REFERENCE[f"output.{name}"]).abs().max() <= 1e-6, name
+
+
+def test_published_size():
+    with torch.device("meta"):
+        head = AdaFuSE(256)
+    assert sum(p.numel() for p in head.parameters()) == 11_812_614
+    assert sum(isinstance(m, torch.nn.Dropout) for m in head.gate) == 1
+
+
+def test_zero_init_starts_from_the_plain_blend():
+    text, image = pair()
+    fused = AdaFuSE(**SMALL).eval()(text, image)
+    assert torch.allclose(fused.query, F.normalize(fused.gate * text + (1 - fused.gate) * image, dim=-1))
+    published = AdaFuSE(**SMALL, zero_init=False).eval()(text, image)
+    plain = F.normalize(published.gate * text + (1 - published.gate) * image, dim=-1)
+    assert (published.query - plain).norm(dim=-1).min() > 0.01
+
+
+@pytest.mark.parametrize("head", [AdaFuSE, GateOnly, ExpertsOnly, CosineGate])
+def test_every_parameter_gets_a_gradient(head):
+    torch.manual_seed(0)
+    model = head() if head is CosineGate else head(**SMALL, zero_init=False)
+    fused = model(*pair())
+    scale = model.logit_scale.exp() if hasattr(model, "logit_scale") else 50
+    F.cross_entropy(scale * fused.query @ pair(seed=1)[0].T, torch.arange(5)).backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+def test_ablations_lack_the_other_part():
+    text, image = pair()
+    gate_only, experts_only = GateOnly(**SMALL).eval(), ExpertsOnly(**SMALL, zero_init=False).eval()
+    assert gate_only(text, image).routing.shape == (5, 0) and not hasattr(gate_only, "experts")
+    assert gate_only(text, image).gate.std() > 0
+    assert experts_only(text, image).gate.std() == 0 and not hasattr(experts_only, "gate")
+
+
+@pytest.mark.parametrize("head", [AdaFuSE, GateOnly, ExpertsOnly])
+def test_saved_and_loaded_is_the_same(head, tmp_path, capsys):
+    model = head(**SMALL, zero_init=False).eval()
+    model.encoder_hash = "abc"
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["encoder_hash"] == "abc"
+    again = head.from_pretrained(tmp_path)
+    assert not again.training and again.encoder_hash == "abc" and capsys.readouterr().out == ""
+    assert torch.equal(again(*pair()).query, model(*pair()).query)
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def test_fixed_weights_follow_their_formulas():
+    text, image = pair()
+    for model, round, w in [(TextOnly(), 0, 1), (ImageOnly(), 3, 0), (FixedWeight(0.3), None, 0.3),
+                            (FixedWeight([0.9, 0.2]), 1, 0.2), (FixedWeight([0.9, 0.2]), 7, 0.2),
+                            (DAR(), 0, 0.8), (DAR(), 1, 0.8), (DAR(), 2, 0.5), (DAR(), 10, 0.5)]:
+        fused = model(text, image, round)
+        assert torch.allclose(fused.query, F.normalize(w * text + (1 - w) * image, dim=-1), atol=1e-6)
+        assert torch.allclose(fused.gate, torch.full((5, 1), float(w))) and fused.routing.shape == (5, 0)
+
+
+def test_rounds_may_differ_within_a_batch():
+    gate = DAR()(*pair(), round=torch.tensor([0, 1, 2, 3, 10])).gate
+    assert torch.allclose(gate[:, 0], torch.tensor([0.8, 0.8, 0.5, 0.5, 0.5]))
+
+
+def test_standardised_sum_ranks_as_its_definition():
+    bank = toy_bank(seed=3)
+    model = StandardisedSum.fit_to(bank)
+    scores = [x.flatten(0, 1) @ bank.corpus.T for x in (bank.text, bank.generated)]
+    spreads = [s.std(1, correction=0).mean() for s in scores]
+    assert torch.allclose(torch.tensor([model.text_spread, model.image_spread]), torch.stack(spreads), rtol=1e-4)
+    query = model(bank.text[:, 0], bank.generated[:, 0]).query
+    wanted = sum(x[:, 0] @ bank.corpus.T / s for x, s in zip((bank.text, bank.generated), spreads))
+    got = query @ bank.corpus.T
+    assert all(torch.corrcoef(torch.stack(rows))[0, 1] > 0.99999 for rows in zip(got, wanted))
+
+
+def test_tuned_weight_is_the_best_of_the_grid():
+    bank = toy_bank(seed=1)
+    recall = lambda model: recall_at_k(rank_table(model, bank))
+    one, each = tune_fixed_weight(bank), tune_fixed_weight(bank, per_round=True)
+    assert len(one.weights) == 1 and len(each.weights) == bank.text.shape[1]
+    for w in torch.linspace(0, 1, 21):
+        assert recall(one).mean() >= recall(FixedWeight(w)).mean()
+        assert (recall(each) >= recall(FixedWeight(w))).all()
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def nan(x):
+    x = x.clone()
+    x[3, 1] = float("nan")
+    return x
+
+
+@pytest.mark.parametrize("model", [AdaFuSE(**SMALL), DAR(), CosineGate()])
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda t, i: (t, i[:3]), "differ in shape"),
+    (lambda t, i: (nan(t), i), "text features of query 3 are not finite"),
+    (lambda t, i: (t, nan(i)), "image features of query 3 are not finite"),
+    (lambda t, i: (t[0], i), "not a tensor"),
+    (lambda t, i: (t, i.tolist()), "not a tensor"),
+])
+def test_unfit_features_are_refused(model, change, message):
+    with pytest.raises(InputError, match=message):
+        model(*change(*pair()), 0)
+
+
+def test_other_widths_and_other_encoders_are_refused():
+    head = AdaFuSE(**SMALL, encoder_hash="aaa")
+    with pytest.raises(InputError, match="10 wide and this head takes 12"):
+        head(*pair(d=10))
+    head.check_encoder("aaa")
+    with pytest.raises(InputError, match="trained on features of encoder aaa, these are of bbb"):
+        head.check_encoder("bbb")
+    AdaFuSE(**SMALL).check_encoder("bbb")
+
+
+def test_unfit_weights_and_rounds_are_refused():
+    for weight in (1.5, [0.5, -0.1], float("nan"), []):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            FixedWeight(weight)
+    with pytest.raises(InputError, match="round="):
+        DAR()(*pair())
+    with pytest.raises(InputError, match="2 rounds for 5 queries"):
+        DAR()(*pair(), round=torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda w: w.pop("dynamic_scalar.0.bias"), "dynamic_scalar.0.bias is missing"),
+    (lambda w: w.pop("moe_router.2.weight"), "moe_router.2.weight"),
+    (lambda w: w.update(extra=torch.ones(1)), "extra is .* where nothing"),
+    (lambda w: w.update({"output_layer.weight": torch.ones(3, 64)}), "output_layer.weight is"),
+])
+def test_unfit_checkpoints_are_refused(change, message):
+    weights = dict(WEIGHTS)
+    change(weights)
+    with pytest.raises(InputError, match=message):
+        AdaFuSE.from_reference(weights)
+
+
+def test_unfit_folders_are_refused(tmp_path):
+    head = tmp_path / "head"
+    with pytest.raises(InputError, match="no such folder"):
+        AdaFuSE.from_pretrained(head)
+    GateOnly(**SMALL).save_pretrained(head)
+    with pytest.raises(InputError, match="Missing key"):
+        AdaFuSE.from_pretrained(head)
+    weights = head / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match="does not hold a complete GateOnly head"):
+        GateOnly.from_pretrained(head)
+    weights.unlink()
+    with pytest.raises(InputError, match="does not hold"):
+        GateOnly.from_pretrained(str(head))

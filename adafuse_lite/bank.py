@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
+from .build import build_bank, main
 from .errors import InputError
 from .files import read_json, read_tensors, write_json, write_tensors
 
+__all__ = ["FeatureBank", "build_bank", "load_bank"]
 BUNDLED = {"postcards": Path(__file__).parent / "data" / "banks"}
 FLOATS = ("text", "prompt", "generated", "corpus")     # stored as float16, float32 in memory
 SHARED = ("text", "prompt", "generated", "readings")   # stored as different rows and an index: prompts repeat
@@ -126,6 +128,4 @@ def load_bank(name="postcards", style="visdial", split="test"):
 
 
 if __name__ == "__main__":
-    from .build import main
-
     main()

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from .bank import FeatureBank
 from .errors import InputError
 from .files import content_hash, read_tensors, write_tensors
 
@@ -68,6 +67,8 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     on from what is there. ``share=(k, n)``: store the k-th of n shares of the work in ``out`` and return None, for n
     processes side by side, after which a call without ``share`` gives the bank.
     """
+    from .bank import FeatureBank
+
     rounds = benchmark.rounds if rounds is None else rounds
     if not 1 <= rounds <= benchmark.rounds:
         raise InputError(f"rounds is {rounds}: the dialogues have 1 to {benchmark.rounds}.")
@@ -81,7 +82,7 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
             "generator": generator.hash, "probe": probe.hash if probe else None, "texts": content_hash(texts),
             "prompts": content_hash(prompts), "corpus": content_hash([names, shown]),
             "settings": {"seed": seed, "steps": generator.steps, "guidance": generator.guidance}}
-    bank = _finished(out, meta)
+    bank = _finished(FeatureBank, out, meta)
     if bank is not None:
         return bank
     parts = _Parts(Path(out, "parts") if out else None, share)
@@ -125,11 +126,11 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     return bank
 
 
-def _finished(out, meta):
+def _finished(kind, out, meta):
     """The bank in ``out`` if it is whole and the very one that is asked for."""
     if out and Path(out, "bank.json").exists():
         try:
-            bank = FeatureBank.load(out)
+            bank = kind.load(out)
         except InputError:
             return None
         return bank if bank.meta == meta else None
@@ -151,13 +152,15 @@ def main(arguments=None):
     parser.add_argument("--pretrained", help="the tag of the encoder's weights")
     parser.add_argument("--generator", default="postcards", help="'postcards', a diffusers pipeline or its directory")
     parser.add_argument("--limit", type=int, help="only so many dialogues")
+    parser.add_argument("--pictures", type=int, help="only so many pictures of the corpus, besides the wanted ones")
     parser.add_argument("--rounds", type=int, help="only so many rounds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True, help="the folder of the bank")
     a = parser.parse_args(arguments)
     try:
         benchmark = load_benchmark(a.benchmark, style=a.style, split=a.split)
-        benchmark = benchmark.limit(a.limit) if a.limit else benchmark
+        if a.limit or a.pictures:
+            benchmark = benchmark.limit(a.limit or len(benchmark.dialogues), a.pictures)
         state = PartialState()
         models = (load_encoder(a.encoder, a.pretrained, state.device), load_generator(a.generator, state.device))
         probe = load_probe(device=state.device) if benchmark.scenes is not None else None

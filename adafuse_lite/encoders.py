@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from open_clip.pretrained import download_pretrained_from_hf
 
 from .errors import InputError
-from .files import check_pictures, check_texts, content_hash, halved, read_json, read_tensors, write_json, write_tensors
+from .files import (
+    check_pictures,
+    check_texts,
+    content_hash,
+    halved,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 
 BUNDLED = {"postcards": Path(__file__).parent / "data" / "models" / "encoder"}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

@@ -11,7 +11,15 @@ from torch import nn
 
 from . import world
 from .errors import InputError
-from .files import check_pictures, content_hash, halved, read_json, read_tensors, write_json, write_tensors
+from .files import (
+    check_pictures,
+    content_hash,
+    halved,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 
 FOLDER = Path(__file__).parent / "data" / "models" / "probe"
 WEIGHTS, CARD = "model.safetensors", "probe.json"

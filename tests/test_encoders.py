@@ -9,10 +9,11 @@ import open_clip
 import pytest
 import tiny_models
 import torch
+from PIL import Image
+
 from adafuse_lite import captions, pretrain, world
 from adafuse_lite.encoders import CONFIG, WEIGHTS, load_encoder
 from adafuse_lite.errors import InputError
-from PIL import Image
 
 SCENES = world.scenes("models", 12, 5)
 rng = random.Random(0)

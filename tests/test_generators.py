@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from diffusers import StableDiffusionPipeline
+
 from adafuse_lite.errors import InputError
 from adafuse_lite.generators import SETTINGS, load_generator
-from diffusers import StableDiffusionPipeline
 
 PROMPTS = ["a house", "a red barn on the left", "two palm trees and a bus"]
 

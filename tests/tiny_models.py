@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import torch
+
 from adafuse_lite import pretrain
 from adafuse_lite.encoders import save_encoder
 from adafuse_lite.files import write_json

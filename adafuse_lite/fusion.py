@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .errors import InputError
-from .metrics import rank_table, read_field, recall_at_k
+from .metrics import all_finite, rank_table, read_field, recall_at_k
 
 
 class Fusion(NamedTuple):
@@ -36,8 +36,9 @@ def checked(text, image, width=None):
         if width is not None and x.shape[1] != width:
             raise InputError(f"The {name} features are {x.shape[1]} wide and this head takes {width}; "
                              "use features of the encoder that the head was trained with.")
-        if not (fine := torch.isfinite(x).all(1)).all():
-            raise InputError(f"The {name} features of query {int((~fine).nonzero()[0])} are not finite numbers; "
+        if not all_finite(x):
+            query = int((~torch.isfinite(x).all(1)).nonzero()[0])
+            raise InputError(f"The {name} features of query {query} are not finite numbers; "
                              "encode that query anew.")
     if text.shape != image.shape:
         raise InputError(f"Text features {list(text.shape)} and image features {list(image.shape)} differ in shape; "

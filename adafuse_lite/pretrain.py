@@ -302,7 +302,7 @@ def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=3_
     return unet, log
 
 
-def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=10, guidance=3.0):
+def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidance=3.0):
     """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16."""
     from diffusers import StableDiffusionPipeline
 

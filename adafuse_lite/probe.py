@@ -85,12 +85,10 @@ def load_probe(folder=FOLDER, device=None):
 
 
 def blemish(x):
-    """Blur, grain and stains of a random strength for each picture, since drawn pictures have all three."""
-    strength = torch.rand(5, len(x), 1, 1, 1)
-    for much in strength[:3]:
-        x = x + much * (F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) - x)
-    stains = F.interpolate(torch.randn(len(x), 3, 16, 16), scale_factor=4, mode="bilinear")
-    return x + 0.25 * strength[3] * stains + 0.2 * strength[4] * torch.randn_like(x)
+    """Blur and noise of a random strength for each picture, since decoded pictures have both."""
+    strength = torch.rand(2, len(x), 1, 1, 1)
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return x + strength[0] * (blurred - x) + 0.2 * strength[1] * torch.randn_like(x)
 
 
 def train_probe(out, scene_list, pixels, steps=1_000, batch=128, lr=3e-3):

@@ -183,7 +183,7 @@ def encode_short(model, tokens):
 
 
 # --- autoencoder ------------------------------------------------------------------------------------------------------
-def train_autoencoder(out, pixels, steps=1_100, batch=32, lr=2e-3):
+def train_autoencoder(out, pixels, steps=1_000, batch=32, lr=2e-3):
     """A picture [3, 64, 64] to a latent [12, 8, 8] and back. Returns the model and the log [{step, loss, psnr}] (dB)."""
     from diffusers import AutoencoderTiny
 
@@ -274,7 +274,7 @@ def in_batches(function, items, batch=500, desc=None):
     return torch.cat([function(items[i:i + batch]) for i in tqdm(range(0, len(items), batch), desc=desc)])
 
 
-def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=3_600, batch=64, lr=1.5e-3):
+def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=2_600, batch=64, lr=1.5e-3):
     """Latent diffusion on (picture, caption of any length) pairs; one text in ten is left out, for guidance.
 
     Reader and autoencoder stay as they are, so latents and text states are computed once. Returns the UNet and the log.
@@ -303,13 +303,16 @@ def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=3_
 
 
 def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidance=3.0):
-    """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16."""
+    """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16, which they are afterwards."""
     from diffusers import StableDiffusionPipeline
+
+    from .generators import _quiet
 
     pipeline = StableDiffusionPipeline(vae=autoencoder, text_encoder=reader, tokenizer=tokenizer, unet=unet,
                                        scheduler=scheduler(), safety_checker=None, feature_extractor=None,
                                        requires_safety_checker=False)
-    pipeline.to(torch.float16).save_pretrained(folder)
+    with _quiet():
+        pipeline.to(torch.float16).save_pretrained(folder)
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
 
 

@@ -51,6 +51,10 @@ def blend(text, image, gate, residual=0.0):
     return F.normalize(gate * text + (1 - gate) * image + residual, dim=-1)
 
 
+# The head that 04_train trained on Postcards; for features of the bundled encoder only.
+BUNDLED = {"postcards": Path(__file__).parent / "data" / "models" / "head"}
+
+
 # --- the head ---------------------------------------------------------------------------------------------------------
 # Our module -> its name in the authors' released checkpoints.
 REFERENCE_NAMES = {"text_projection": "text_projection_layer", "image_projection": "image_projection_layer",
@@ -120,7 +124,8 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite"):
 
     @classmethod
     def from_pretrained(cls, name, **options):
-        """The head in the folder ``name`` (or of that name on the Hugging Face Hub), in evaluation mode."""
+        """The head called ``name``: "postcards", a folder, or a name on the Hugging Face Hub; in evaluation mode."""
+        name = BUNDLED.get(name, name)
         try:
             if isinstance(name, Path) and not name.is_dir():
                 raise FileNotFoundError("there is no such folder")

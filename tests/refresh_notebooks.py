@@ -1,6 +1,6 @@
 """Execute the notebooks in order and store their outputs, cleaned. What differs from run to run is
 left out or, where nbval overlooks it, kept as it was: a second run on the same machine changes no
-byte.
+byte. The picture of a cell tagged `figure-NAME` is also kept as figures/NAME.png.
 
     python tests/refresh_notebooks.py                 all of them
     python tests/refresh_notebooks.py 04_train        some
@@ -8,6 +8,7 @@ byte.
 """
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import time
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from notebook_kit import KERNEL_ENV, ROOT, notebooks, read
+from notebook_kit import KERNEL_ENV, ROOT, notebooks, read, tags
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
@@ -70,6 +71,15 @@ def compared(text):
     return notebook
 
 
+def keep_figures(text):
+    """Write the pictures of the cells tagged `figure-NAME` to figures/NAME.png."""
+    for cell in json.loads(text)["cells"]:
+        for name in (t.removeprefix("figure-") for t in tags(cell) if t.startswith("figure-")):
+            (png,) = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+            (ROOT / "figures").mkdir(exist_ok=True)
+            (ROOT / "figures" / f"{name}.png").write_bytes(base64.b64decode("".join(png)))
+
+
 def execute(path, timeout):
     """The text of the executed, cleaned notebook."""
     notebook = nbformat.reads(json.dumps(clean(read(path))), as_version=4)
@@ -111,6 +121,7 @@ def main():
         changed += not same
         if not same and not args.check:
             path.write_text(new, encoding="utf-8")
+            keep_figures(new)
         said = "unchanged" if same else "would change" if args.check else "stored"
         if '"name": "stderr"' in new:
             said += ", but a cell wrote to stderr"

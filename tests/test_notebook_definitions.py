@@ -1,0 +1,95 @@
+"""What the notebooks build by hand is what the package does: definitions are taken out of the notebook and compared."""
+
+import ast
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from notebook_kit import ROOT, read, source
+from torch import nn
+
+from adafuse_lite import fusion, metrics, train
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The classes and functions of 04_train, by name, without running anything else of it."""
+    notebook = read(ROOT / "notebooks" / "04_train.ipynb")
+    names = {"math": math, "torch": torch, "F": F, "nn": nn, "metrics": metrics, "fusion": fusion}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and not any(line.lstrip()[:1] in ("%", "!") for line in source(cell).splitlines()):
+            found = [n for n in ast.parse(source(cell)).body if isinstance(n, (ast.ClassDef, ast.FunctionDef))]
+            for one in found:
+                if isinstance(one, ast.FunctionDef):
+                    one.args.defaults = [d for d in one.args.defaults if isinstance(d, ast.Constant)]  # others are settings
+            exec(compile(ast.Module(found, []), "04_train", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    return F.normalize(torch.randn(7, 24), dim=-1), F.normalize(torch.randn(7, 24), dim=-1)
+
+
+def test_the_head_is_the_packages_head(lesson, pair):
+    ours = lesson["Head"](24, projection=16, hidden=32, experts=3)
+    packaged = fusion.AdaFuSE(24, projection_dim=16, hidden_dim=32, num_experts=3)
+    for weight in ours.parameters():
+        nn.init.normal_(weight, std=0.3)
+    packaged.load_state_dict(ours.state_dict())  # strict: the same names and shapes
+    for a, b in zip(ours.eval()(*pair), packaged.eval()(*pair)):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    sums = [sum((w * torch.linspace(-1, 1, 24)).sum() for w in model(*pair)[:1]) for model in (ours, packaged)]
+    for model, total in zip((ours, packaged), sums):
+        total.backward()
+    theirs = dict(packaged.named_parameters())
+    for name, weight in ours.named_parameters():
+        if weight.grad is not None:
+            torch.testing.assert_close(weight.grad, theirs[name].grad, atol=1e-5, rtol=1e-4)
+
+
+def test_a_fresh_head_of_either_kind_starts_at_the_blend(lesson, pair):
+    for head in (lesson["Head"](24, 16, 32), fusion.AdaFuSE(24, 16, 32)):
+        query, gate, routing = head.eval()(*pair)
+        torch.testing.assert_close(query, fusion.blend(*pair, gate))
+        torch.testing.assert_close(routing.sum(1), torch.ones(7))
+        assert head.logit_scale.exp().item() == pytest.approx(50, rel=1e-5)
+
+
+def test_the_loss_is_the_packages_loss(lesson, pair):
+    for scale in (1.0, 50.0, torch.tensor(7.0)):
+        torch.testing.assert_close(lesson["info_nce"](*pair, scale), train.contrastive_loss(*pair, scale))
+
+
+def test_the_metrics_are_the_packages_metrics(lesson):
+    torch.manual_seed(1)
+    queries, corpus = torch.randn(50, 8), torch.randn(300, 8)
+    corpus[100:] = corpus[:200]  # equal scores
+    target = torch.randint(300, (50,))
+    assert torch.equal(lesson["rank_by_counting"](queries, corpus, target), metrics.ranks(queries, corpus, target))
+    table = torch.randint(40, (50, 11))
+    torch.testing.assert_close(lesson["recall_by_hand"](table).double(), metrics.recall_at_k(table))
+    torch.testing.assert_close(lesson["hits_by_hand"](table).double(), metrics.hits_at_k(table))
+
+
+def solutions():
+    """The code blocks of the folded solutions of 04_train."""
+    text = "\n".join(source(c) for c in read(ROOT / "notebooks" / "04_train.ipynb")["cells"] if c["cell_type"] == "markdown")
+    return [part.split("```python\n")[1].split("```")[0] for part in text.split("<summary>Solution</summary>")[1:]]
+
+
+def test_stubs_are_told_what_is_missing_and_solutions_pass(lesson):
+    torch.manual_seed(2)
+    some = (F.normalize(torch.randn(20, 8), dim=-1), F.normalize(torch.randn(20, 8), dim=-1),
+            F.normalize(torch.randn(90, 8), dim=-1), torch.arange(20))
+    assert "must count as 4" in lesson["check_experts"](lesson["experts_at_work"])
+    assert "never worse" in lesson["check_oracle"](lesson["oracle_ranks"], *some)
+    solved = {"torch": torch, "metrics": metrics, "fusion": fusion}
+    for code in solutions():
+        exec(code, solved)
+    assert lesson["check_experts"](solved["experts_at_work"]) == "right"
+    assert lesson["check_oracle"](solved["oracle_ranks"], *some) == "right"
+    undecided = lambda routing: torch.special.entr(routing).sum(1).mean().exp()
+    assert "average over the queries first" in lesson["check_experts"](undecided)

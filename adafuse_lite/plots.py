@@ -36,7 +36,7 @@ SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)        # for what is
 def use_style():
     """The look of all figures; call it once at the top of a notebook."""
     sns.set_theme(context="notebook", style="whitegrid", palette=SHADES, font_scale=0.9, rc={
-        "figure.figsize": (8, 4.2), "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True,
+        "figure.figsize": (8, 4.2), "figure.dpi": 72, "savefig.dpi": 72, "figure.constrained_layout.use": True,
         "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold", "axes.titlelocation": "left",
         "grid.color": "#e4e4e4", "legend.frameon": False, "lines.markersize": 5})
 
@@ -108,7 +108,8 @@ def plot_training(steps, panels):
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(curves) > 1:
-            ax.legend(fontsize=8, ncols=2)
+            ax.margins(y=0.3)                                      # room for the names
+            ax.legend(fontsize=8, ncols=2, loc="upper center")
     return figure
 
 
@@ -158,5 +159,5 @@ def show_pictures(rows, titles=None, captions=None, size=1.35):
             if picture is not None:
                 ax.imshow(picture, interpolation="nearest")
             if titles and titles[i][j]:
-                ax.set_title(textwrap.fill(str(titles[i][j]), 20), fontsize=8, weight="normal", loc="center")
+                ax.set_title("\n".join(textwrap.fill(line, 22) for line in str(titles[i][j]).split("\n")), fontsize=8, weight="normal", loc="center")
     return figure

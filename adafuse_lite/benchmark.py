@@ -88,7 +88,7 @@ class Benchmark:
         return {"entries": len(entries), "stray 'Answer:'": sum("Answer:" in e for e in entries),
                 "newlines": sum("\n" in e for e in entries), "blanks at an end": sum(e != e.strip() for e in entries),
                 "without '?'": sum("?" not in e for d in self.dialogues for e in d.entries[1:]),
-                "empty answers": sum(not tidy(e.partition("?")[2]) for d in self.dialogues for e in d.entries[1:] if "?" in e),
+                "empty answers": sum(e.rstrip().endswith("?") for d in self.dialogues for e in d.entries[1:]),
                 "missing pictures": len(missing), "first missing": missing[:3]}
 
     def limit(self, queries, pictures=None):

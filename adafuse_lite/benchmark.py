@@ -88,7 +88,9 @@ class Benchmark:
         return {"entries": len(entries), "stray 'Answer:'": sum("Answer:" in e for e in entries),
                 "newlines": sum("\n" in e for e in entries), "blanks at an end": sum(e != e.strip() for e in entries),
                 "without '?'": sum("?" not in e for d in self.dialogues for e in d.entries[1:]),
-                "empty answers": sum(e.rstrip().endswith("?") for d in self.dialogues for e in d.entries[1:]),
+                "empty answers": sum(not tidy(e.partition("?")[2]) for d in self.dialogues for e in d.entries[1:] if "?" in e),
+                # most of these do hold an answer, and then a second question that nobody answers
+                "ends in a question": sum(e.rstrip().endswith("?") for d in self.dialogues for e in d.entries[1:]),
                 "missing pictures": len(missing), "first missing": missing[:3]}
 
     def limit(self, queries, pictures=None):
@@ -171,7 +173,7 @@ def folder(path, style, split, images=None, clean=False):
         entries = item.get("dialog") if isinstance(item, dict) else None
         if not isinstance(entries, list) or len(entries) != ROUNDS or not isinstance(item.get("img"), str):
             raise InputError(f"{source}, dialogue {i}: needs 'img' and a 'dialog' of {ROUNDS} strings; mend or drop it.")
-        if wrong := [r for r, e in enumerate(entries) if not isinstance(e, str) or not e.strip()]:
+        if wrong := [r for r, e in enumerate(entries) if not isinstance(e, str) or not (tidy(e) if clean else e.strip())]:
             raise InputError(f"{source}, dialogue {i}, entry {wrong[0]}: is empty or not a text; mend it.")
         if item["img"] not in known:
             raise InputError(f"{source}, dialogue {i}: its picture {item['img']} is not in {lists[0].name}; add it there.")
@@ -183,7 +185,7 @@ def load_benchmark(source, style="visdial", split="test", images=None, prompts=N
     """A benchmark: ``source`` is "postcards" or a folder in ChatIR's layout, ``style`` the stem of its dialogue file.
 
     images: folder of the pictures, if not ``source``; texts load without them. prompts: ready-made ones, a list (or the
-    JSON file of one) with a list of a prompt a round for each dialogue. clean: repair stray "Answer:", blanks and newlines.
+    JSON file of one) with a list of a prompt a round for each dialogue, or a mapping from its img to that. clean: repair stray "Answer:", blanks and newlines.
     Whatever is missing or malformed ends in InputError.
     """
     made = WORLDS[source](style, split) if source in WORLDS else folder(source, style, split, images, clean)
@@ -191,6 +193,8 @@ def load_benchmark(source, style="visdial", split="test", images=None, prompts=N
         return made
     name = prompts if isinstance(prompts, (str, Path)) else "prompts"
     prompts = _read(prompts) if isinstance(prompts, (str, Path)) else prompts
+    if isinstance(prompts, dict):
+        prompts = [prompts.get(d.img) for d in made.dialogues]
     fits = isinstance(prompts, list) and len(prompts) == len(made.dialogues)
     if not fits or not all(isinstance(p, list) and len(p) == made.rounds and all(isinstance(x, str) for x in p) for p in prompts):
         raise InputError(f"{name}: needs {made.rounds} prompts for each of the {len(made.dialogues)} dialogues, as a list of lists.")

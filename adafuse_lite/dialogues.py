@@ -10,6 +10,10 @@ Four styles, modelled on the four dialogue files of that benchmark and calibrate
 Whoever asks has not seen the picture: they know the caption and the answers so far, so they may ask about what is not
 there, about what they know already, or about nothing that matters. Beside each dialogue stand the facts that its text
 states up to each round, true or not; the truth is in the scene.
+
+Two habits of the real files are not copied. Human_BLIP2 has VisDial's last question first, so its rounds are out of step
+with VisDial's; here each style asks questions of its own. And one FLAN entry in 48 ends in a second question after its
+answer (two entries of all are really unanswered), where ``flan_blip2`` leaves about as many without any answer.
 """
 from .captions import WHERE, article, caption
 from .world import ATTRIBUTES, DETAILS

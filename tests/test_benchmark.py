@@ -55,10 +55,13 @@ def test_ready_made_prompts_replace_the_rules(small, tmp_path):
     prompts = [[f"prompt {q} {r}" for r in range(11)] for q in range(5)]
     (tmp_path / "p" ).mkdir()
     (tmp_path / "p" / "prompts.json").write_text(json.dumps(prompts))
-    for given in (prompts, tmp_path / "p" / "prompts.json"):
+    by_picture = {d.img: p for d, p in zip(small.dialogues, prompts)}
+    for given in (prompts, by_picture, tmp_path / "p" / "prompts.json"):
         assert load_benchmark(tmp_path, prompts=given).prompt(3, 4) == "prompt 3 4"
     with pytest.raises(InputError, match="11 prompts for each of the 5 dialogues"):
         load_benchmark(tmp_path, prompts=prompts[:3])
+    with pytest.raises(InputError, match="11 prompts for each of the 5 dialogues"):
+        load_benchmark(tmp_path, prompts=dict(list(by_picture.items())[:3]))
 
 
 def folder(path, **changes):
@@ -91,6 +94,12 @@ def test_a_folder_without_pictures_loads(tmp_path):
 def test_a_bad_dialogue_is_named(tmp_path, changes, said):
     with pytest.raises(InputError, match=said):
         load_benchmark(folder(tmp_path, **changes), style="dialogs")
+
+
+def test_cleaning_leaves_no_empty_text(tmp_path):
+    folder(tmp_path, dialog=["Answer:", *["is it red? no"] * 10])
+    with pytest.raises(InputError, match="dialogue 0, entry 0: is empty"):
+        load_benchmark(tmp_path, style="dialogs", clean=True)
 
 
 def test_bad_folders_and_files(tmp_path):
@@ -135,4 +144,4 @@ def test_the_real_files_load(style):
     assert all(benchmark.prompt(q, 10) for q in range(100))
     if style.startswith("FLAN"):
         assert benchmark.report["stray 'Answer:'"] == 13_547 and benchmark.report["without '?'"] == 55
-        assert benchmark.report["empty answers"] == 431
+        assert benchmark.report["ends in a question"] == 431 and benchmark.report["empty answers"] == 2

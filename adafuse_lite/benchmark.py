@@ -185,7 +185,8 @@ def load_benchmark(source, style="visdial", split="test", images=None, prompts=N
     """A benchmark: ``source`` is "postcards" or a folder in ChatIR's layout, ``style`` the stem of its dialogue file.
 
     images: folder of the pictures, if not ``source``; texts load without them. prompts: ready-made ones, a list (or the
-    JSON file of one) with a list of a prompt a round for each dialogue, or a mapping from its img to that. clean: repair stray "Answer:", blanks and newlines.
+    JSON file of one) with a list of a prompt a round for each dialogue, or a mapping from its img to that. clean: repair
+    stray "Answer:", blanks and newlines.
     Whatever is missing or malformed ends in InputError.
     """
     made = WORLDS[source](style, split) if source in WORLDS else folder(source, style, split, images, clean)

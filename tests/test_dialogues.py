@@ -73,8 +73,8 @@ def test_flan_repeats_itself_and_spills(talks):
     assert abs(repeats - 6.7) <= 0.7
     stray = mean("Answer:" in e for es in entries for e in es)
     assert abs(stray - 13_547 / 20_640) <= 0.05
-    # 431 real entries end in a question: 429 answered ones with a second question behind, 2 without an answer. Ours are all
-    # of the latter kind, so only the number of such entries is alike.
+    # 431 real entries end in a question: 429 answered ones with a second question behind, 2 without an answer.
+    # Ours are all of the latter kind, so only the number of such entries is alike.
     open_end = mean(e.rstrip().endswith("?") for es in entries for e in es)
     assert abs(open_end - 431 / 20_640) <= 0.01
 

@@ -1,7 +1,7 @@
 """Benchmarks: a corpus of pictures and dialogues about some of them, in the layout of ChatIR (NeurIPS 2023)."""
 import json
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Benchmark:
     scenes: list | None = None
     stated: list | None = None
     prompts: list | None = None
-    rounds: int = field(default=ROUNDS)
+    rounds: int = ROUNDS
 
     @cached_property
     def places(self):

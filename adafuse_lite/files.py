@@ -34,9 +34,9 @@ def halved(tensors):
             for k, v in tensors.items()}
 
 
-def write_tensors(path, tensors):
+def write_tensors(path, tensors, metadata=None):
     """Write a safetensors file that is there as a whole or not at all."""
-    save_file({k: v.contiguous() for k, v in tensors.items()}, f"{path}.{os.getpid()}.tmp")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, f"{path}.{os.getpid()}.tmp", metadata)
     os.replace(f"{path}.{os.getpid()}.tmp", path)
 
 
@@ -64,6 +64,22 @@ def read_json(path, remedy):
         raise InputError(f"{path} is missing: {remedy}.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no valid JSON file: {remedy}.") from error
+
+
+def optimizer_tensors(optimizer):
+    """The optimizer's state as plain tensors, for a checkpoint: {"optimizer.<parameter>.<name>": tensor}."""
+    return {f"optimizer.{i}.{k}": torch.as_tensor(v).detach().cpu().clone()
+            for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
+
+
+def restore_optimizer(optimizer, tensors):
+    """The inverse: put the state among a checkpoint's ``tensors`` back into the optimizer; other tensors are left alone."""
+    state = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def check_texts(texts):

@@ -40,7 +40,7 @@ class Generator:
         """Whether each prompt is longer than the text encoder reads (list of bool; its sum counts them)."""
         check_texts(prompts)
         tokenizer = self.pipeline.tokenizer
-        with _quiet():
+        with quiet():
             return [len(ids) > tokenizer.model_max_length for ids in tokenizer(list(prompts))["input_ids"]]
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ class Generator:
         images = []
         for i in range(0, len(prompts), self.batch):
             noise = [torch.Generator().manual_seed(s) for s in seeds[i:i + self.batch]]
-            with _quiet():
+            with quiet():
                 images += self.pipeline(list(prompts[i:i + self.batch]), generator=noise,
                                         num_inference_steps=self.steps if steps is None else steps,
                                         guidance_scale=self.guidance if guidance is None else guidance).images
@@ -85,7 +85,7 @@ def load_generator(name="postcards", device=None):
         raise InputError(f"{name} is no folder: give the path of a diffusers directory or the name of a pipeline.")
     whole = device.type == "cpu" or (folder / SETTINGS).exists()
     try:
-        with _quiet():
+        with quiet():
             pipeline = AutoPipelineForText2Image.from_pretrained(str(folder) if local else name, use_safetensors=True)
             pipeline = pipeline.to(device, torch.float32 if whole else torch.float16)
     except Exception as error:
@@ -113,7 +113,7 @@ def _check(folder):
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """No progress bars and no remarks of the libraries: ``cut`` tells what they would say."""
     kits = (diffusers.utils.logging, transformers.utils.logging)
     levels, bars = [kit.get_verbosity() for kit in kits], [kit.is_progress_bar_enabled() for kit in kits]

@@ -4,17 +4,18 @@ Notebooks A1 and A2 explain and run these functions. Each training writes a chec
 then and goes on from it when called again, and appends its losses to a log.
 """
 import json
-import os
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from . import captions, world
+from .files import optimizer_tensors, restore_optimizer, write_tensors
+from .train import parameter_groups, schedule
 
 CONTEXT = 77                                           # tokens the encoder and the generator read, as CLIP does
 SHORT = 40                                             # no training caption is longer
@@ -55,17 +56,11 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
-def _flat(optimizer):
-    """Optimizer state as plain tensors, so that it fits in safetensors."""
-    return {f"optimizer.{i}.{k}": torch.as_tensor(v).contiguous() for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
-
-
 def _save(path, step, log, optimizer, **modules):
-    tensors = _flat(optimizer)
+    tensors = optimizer_tensors(optimizer)
     for name, module in modules.items():
         tensors.update({f"{name}.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()})
-    save_file(tensors, f"{path}.tmp", metadata={"step": str(step), "log": json.dumps(log)})
-    os.replace(f"{path}.tmp", path)                    # never a half-written checkpoint
+    write_tensors(path, tensors, {"step": str(step), "log": json.dumps(log)})
 
 
 def _load(path, optimizer, **modules):
@@ -77,29 +72,10 @@ def _load(path, optimizer, **modules):
     tensors = load_file(path)
     for name, module in modules.items():
         module.load_state_dict({k[len(name) + 1:]: v for k, v in tensors.items() if k.startswith(name + ".")})
-    state = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, i, k = key.split(".")
-            state.setdefault(int(i), {})[k] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    restore_optimizer(optimizer, tensors)
     with safe_open(path, "pt") as f:
         meta = f.metadata()
     return int(meta["step"]), json.loads(meta["log"])
-
-
-def schedule(step, steps, peak, warmup=100):
-    """Learning rate at ``step``: linear warm-up, then a cosine to zero."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + np.cos(np.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def groups(model, decay):
-    """AdamW parameter groups: weight decay on matrices, none on biases, norms and scalars."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def pictures(scene_list):
@@ -133,7 +109,7 @@ def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **
     path = Path(out, "checkpoint.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     together = torch.nn.ModuleDict(modules)
-    optimizer = torch.optim.AdamW(groups(together, decay), lr=lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(parameter_groups(together, decay), lr=lr, betas=(0.9, 0.98))
     start, log = _load(path, optimizer, **modules)
     for step in tqdm(range(start, steps), initial=start, total=steps, desc=name):
         rng = random.Random(f"{name}/{step}")
@@ -306,12 +282,12 @@ def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidan
     """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16, which they are afterwards."""
     from diffusers import StableDiffusionPipeline
 
-    from .generators import _quiet
+    from .generators import quiet
 
     pipeline = StableDiffusionPipeline(vae=autoencoder, text_encoder=reader, tokenizer=tokenizer, unet=unet,
                                        scheduler=scheduler(), safety_checker=None, feature_extractor=None,
                                        requires_safety_checker=False)
-    with _quiet():
+    with quiet():
         pipeline.to(torch.float16).save_pretrained(folder)
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
 

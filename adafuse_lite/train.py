@@ -2,7 +2,6 @@
 import hashlib
 import json
 import math
-import os
 import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from .errors import InputError
+from .files import optimizer_tensors, restore_optimizer, write_tensors
 from .metrics import rank_table, read_field, recall_at_k
 
 FIXED_SCALE = 50.0        # 1 / temperature of models that have none of their own
@@ -55,12 +54,23 @@ def contrastive_loss(query, target, scale):
     return (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
 
 
-def learning_rate(step, steps, peak, warmup):
-    """Linear warm-up over the first share ``warmup`` of the steps, then half a cosine to zero."""
-    rise = max(1, round(warmup * steps))
+def schedule(step, steps, peak, rise):
+    """Learning rate: linear warm-up over the first ``rise`` steps, then half a cosine to zero."""
     if step < rise:
         return peak * (step + 1) / rise
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def learning_rate(step, steps, peak, warmup):
+    """The same with a warm-up over the first share ``warmup`` of the steps."""
+    return schedule(step, steps, peak, max(1, round(warmup * steps)))
+
+
+def parameter_groups(model, weight_decay):
+    """For AdamW: decay pulls matrices towards zero; biases, norms, the temperature and other single numbers are left alone."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
 
 
 def fit(model, bank, validation_bank, text="text", image="generated", epochs=20, batch_size=128, lr=1e-3,
@@ -86,10 +96,7 @@ def fit(model, bank, validation_bank, text="text", image="generated", epochs=20,
     if target.min() < 0 or target.max() >= len(corpus):
         raise InputError("The training bank has targets outside its corpus; build the bank anew.")
 
-    # Weight decay pulls matrices towards zero; biases, the temperature and other single numbers are left alone.
-    matrices, rest = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
-                                   {"params": rest, "weight_decay": 0.0}], lr=lr, fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, fused=True)
     settings = {"model": str(model), "data": _fingerprint(bank, validation_bank, text, image), "epochs": epochs,
                 "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "warmup": warmup, "clip": clip,
                 "seed": seed}
@@ -157,13 +164,9 @@ def _fingerprint(bank, validation_bank, text, image):
 def _save(path, settings, history, best, model, optimizer):
     """One file, replaced in one go: a kill at any moment leaves the old one or the new one."""
     tensors = {f"model.{k}": v for k, v in _copy(model).items()} | {f"best.{k}": v for k, v in best.items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v).detach().cpu().clone() for k, v in state.items()}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    save_file(tensors, unfinished, metadata={"settings": json.dumps(settings), "history": json.dumps(asdict(history))})
-    os.replace(unfinished, path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, tensors | optimizer_tensors(optimizer),
+                  {"settings": json.dumps(settings), "history": json.dumps(asdict(history))})
 
 
 def _load(path, settings, model, optimizer):
@@ -177,14 +180,7 @@ def _load(path, settings, model, optimizer):
     if changed := sorted(k for k in settings if known.get(k) != settings[k]):
         raise InputError(f"{path} belongs to another training ({', '.join(changed)} changed); delete it to start anew "
                          "or give another file.")
-    parts = {"model": {}, "best": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        part, _, name = key.partition(".")
-        parts[part][name] = value
-    model.load_state_dict(parts["model"])
-    state = {}
-    for key, value in parts["optimizer"].items():
-        i, name = key.split(".")
-        state.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return History(**history), parts["best"]
+    part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+    model.load_state_dict(part("model."))
+    restore_optimizer(optimizer, tensors)
+    return History(**history), part("best.")

@@ -112,7 +112,7 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         replace(*paths)
 
-    monkeypatch.setattr(train.os, "replace", broken)
+    monkeypatch.setattr(os, "replace", broken)
     model = small()
     with pytest.raises(KeyboardInterrupt):
         fit(model, BANK, VALIDATION, checkpoint=file, **SHORT)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from toy_bank import toy_bank
 
-from adafuse_lite import train
 from adafuse_lite.errors import InputError
 from adafuse_lite.fusion import DAR, AdaFuSE, CosineGate, ExpertsOnly, GateOnly
 from adafuse_lite.metrics import rank_table, recall_at_k

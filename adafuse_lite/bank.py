@@ -2,7 +2,7 @@
 
     python -m adafuse_lite.bank --benchmark postcards --style visdial --limit 24 --out DIR      alone or under torchrun
 """
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -68,6 +68,10 @@ class FeatureBank:
                 raise InputError(f"The bank was made by {kind} {self.meta.get(kind)}, not by {wanted}: load the {kind} it "
                                  f"belongs to, or {AGAIN}.")
         return self
+
+    def limit(self, queries):
+        """The first dialogues only, over the whole corpus."""
+        return replace(self, **{name: tensor[:queries] for name, tensor in self._tensors().items() if name != "corpus"})
 
     def save(self, folder):
         """Store the bank: a safetensors file for each field (features in float16), and ``bank.json`` last."""

@@ -106,7 +106,7 @@ class Benchmark:
 # --- Postcards --------------------------------------------------------------------------------------------------------
 # Dialogues of a split in the style that is trained on, and in the others; pictures to search.
 SPLITS = {"train": (3_000, 0, 3_000), "validation": (300, 0, 10_000), "test": (1_000, 500, 10_000)}
-SEEDS = {"train": 1, "validation": 2, "test": 20_261_124}       # fixed before the generator was trained
+SEEDS = {"train": 1, "validation": 2, "test": 20_261_125}       # test: chosen last, when all else was final
 
 
 @lru_cache(maxsize=4)

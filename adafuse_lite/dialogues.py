@@ -11,9 +11,8 @@ Whoever asks has not seen the picture: they know the caption and the answers so 
 there, about what they know already, or about nothing that matters. Beside each dialogue stand the facts that its text
 states up to each round, true or not; the truth is in the scene.
 
-Two habits of the real files are not copied. Human_BLIP2 has VisDial's last question first, so its rounds are out of step
-with VisDial's; here each style asks questions of its own. And one FLAN entry in 48 ends in a second question after its
-answer (two entries of all are really unanswered), where ``flan_blip2`` leaves about as many without any answer.
+One habit of the real files is not copied: Human_BLIP2 has VisDial's last question first, so its rounds are out of step
+with VisDial's; here each style asks questions of its own.
 """
 from .captions import WHERE, article, caption
 from .world import ATTRIBUTES, DETAILS
@@ -275,12 +274,15 @@ def fluent(text, rng):
 
 
 def spill(question, answer, turn, rng):
-    """An answer in FLAN's manner: empty, or said twice and more behind stray marks. Returns (question mark + answer)."""
-    if rng.random() < 0.021:
+    """An answer in FLAN's manner: said twice and more behind stray marks, now and then with the question asked once more and
+    left open. Returns (question mark + answer)."""
+    if rng.random() < 2 / 20_640:
         return "?"
     mark = "?" if rng.random() > 0.003 else ""
     if rng.random() >= STRAY[turn]:
         return f"{mark} {answer}"
+    if rng.random() < 429 / 13_547:
+        return f"{mark} Answer: {answer} {question}?"
     late = turn / 10
     if rng.random() < 0.1 * late:
         return f"{mark} Answer: {answer} {question}? Answer: {answer}"

@@ -93,6 +93,33 @@ def name_ends(ax, ends):
     ax.set_ylim(low, high)
 
 
+def plot_differences(groups, xlabel="difference in points", title="", ax=None):
+    """Differences with their intervals, one line each, against zero; a filled mark where the interval leaves out zero.
+
+    groups: {name of a group: {name of a line: (mean, low, high)}} as shares; drawn in points (x 100).
+    """
+    count = sum(map(len, groups.values())) + len(groups)
+    ax = ax or plt.subplots(figsize=(7.5, 0.5 + 0.27 * count))[1]
+    y, names = 0, []
+    for place, (group, lines) in enumerate(groups.items()):
+        ax.annotate(group, (0, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, weight="bold")
+        y += 1
+        for name, line in lines.items():
+            mean, low, high = (100 * float(v) for v in line)
+            color = SHADES[place % len(SHADES)]
+            ax.plot([low, high], [y, y], color=color, linewidth=2)
+            ax.plot(mean, y, "o", color=color, markerfacecolor=color if low > 0 or high < 0 else "white", markersize=6)
+            ax.annotate(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                        textcoords="offset points", va="center", fontsize=8, annotation_clip=False)
+            names.append((y, name))
+            y += 1
+    ax.axvline(0, color=BLACK, linewidth=1)
+    ax.set(xlabel=xlabel, title=title, ylim=(y - 0.4, -0.6))
+    ax.set_yticks([at for at, _ in names], [name for _, name in names])
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
 def plot_training(steps, panels):
     """What happened in training, one panel each.
 

@@ -29,6 +29,7 @@ def once(words):
 def turn(entry):
     """An entry "question? answer" -> (question, answer), lower case and without the machine's leftovers; None if unanswered."""
     question, mark, answer = " ".join(entry.split()).lower().partition("?")
+    answer = answer.removesuffix(question + mark)                # FLAN asks again behind its answer
     answer = once(re.split(r"answer:", answer)[-1]).rstrip(". ")
     question = TAIL.sub("", LEAD.sub("", TAIL.sub("", question.strip()))).strip()
     answer = HEDGE.sub("", answer.replace("answer:", "").strip())

@@ -5,7 +5,7 @@ A scene is a plain dataclass of words. Drawing uses integer arithmetic only (mas
 """
 import hashlib
 import random
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -105,7 +105,7 @@ SPLITS = {"models": range(0, 60), "train": range(60, 72), "validation": range(72
 
 def split_of(scene):
     """The split that owns this scene: "models" (encoder, generator, probe), "train", "validation" or "test"."""
-    bucket = int(hashlib.sha256("|".join(astuple(scene)).encode()).hexdigest(), 16) % 100
+    bucket = int(hashlib.sha256("|".join(vars(scene).values()).encode()).hexdigest(), 16) % 100
     return next(name for name, buckets in SPLITS.items() if bucket in buckets)
 
 

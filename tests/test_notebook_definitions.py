@@ -1,12 +1,9 @@
 """What the notebooks build by hand is what the package does: definitions are taken out of the notebook and compared."""
 
-import ast
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
-from notebook_kit import ROOT, read, source
+from lesson_kit import definitions, try_exercises
 from torch import nn
 
 from adafuse_lite import fusion, metrics, train
@@ -14,17 +11,8 @@ from adafuse_lite import fusion, metrics, train
 
 @pytest.fixture(scope="module")
 def lesson():
-    """The classes and functions of 04_train, by name, without running anything else of it."""
-    notebook = read(ROOT / "notebooks" / "04_train.ipynb")
-    names = {"math": math, "torch": torch, "F": F, "nn": nn, "metrics": metrics, "fusion": fusion}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code" and not any(line.lstrip()[:1] in ("%", "!") for line in source(cell).splitlines()):
-            found = [n for n in ast.parse(source(cell)).body if isinstance(n, (ast.ClassDef, ast.FunctionDef))]
-            for one in found:
-                if isinstance(one, ast.FunctionDef):
-                    one.args.defaults = [d for d in one.args.defaults if isinstance(d, ast.Constant)]  # others are settings
-            exec(compile(ast.Module(found, []), "04_train", "exec"), names)
-    return names
+    """What 04_train defines, by name."""
+    return definitions("04_train")
 
 
 @pytest.fixture
@@ -74,22 +62,10 @@ def test_the_metrics_are_the_packages_metrics(lesson):
     torch.testing.assert_close(lesson["hits_by_hand"](table).double(), metrics.hits_at_k(table))
 
 
-def solutions():
-    """The code blocks of the folded solutions of 04_train."""
-    text = "\n".join(source(c) for c in read(ROOT / "notebooks" / "04_train.ipynb")["cells"] if c["cell_type"] == "markdown")
-    return [part.split("```python\n")[1].split("```")[0] for part in text.split("<summary>Solution</summary>")[1:]]
-
-
-def test_stubs_are_told_what_is_missing_and_solutions_pass(lesson):
-    torch.manual_seed(2)
-    some = (F.normalize(torch.randn(20, 8), dim=-1), F.normalize(torch.randn(20, 8), dim=-1),
-            F.normalize(torch.randn(90, 8), dim=-1), torch.arange(20))
-    assert "must count as 4" in lesson["check_experts"](lesson["experts_at_work"])
-    assert "never worse" in lesson["check_oracle"](lesson["oracle_ranks"], *some)
-    solved = {"torch": torch, "metrics": metrics, "fusion": fusion}
-    for code in solutions():
-        exec(code, solved)
-    assert lesson["check_experts"](solved["experts_at_work"]) == "right"
-    assert lesson["check_oracle"](solved["oracle_ranks"], *some) == "right"
+def test_exercises():
     undecided = lambda routing: torch.special.entr(routing).sum(1).mean().exp()
-    assert "average over the queries first" in lesson["check_experts"](undecided)
+    no_mean = lambda routing: torch.tensor(4.0)
+    text_only = lambda text, image, corpus, target: metrics.ranks(text, corpus, target)
+    worst = lambda text, image, corpus, target: torch.stack(
+        [metrics.ranks(fusion.blend(text, image, w), corpus, target) for w in torch.linspace(0, 1, 11)]).max(0).values
+    try_exercises("04_train", {"experts_at_work": [undecided, no_mean], "oracle_ranks": [text_only, worst]})

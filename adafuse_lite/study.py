@@ -130,7 +130,7 @@ def noisy(bank, condition):
     drawn = load_bank("postcards", "visdial", f"test-{condition}")
     if not torch.equal(drawn.text, bank.text):
         raise InputError(f"The drawings test-{condition} belong to other dialogues: build that bank again.")
-    return replace(bank, generated=drawn.generated, readings=drawn.readings)
+    return replace(bank, generated=drawn.generated, readings=drawn.readings, meta=drawn.meta)
 
 
 CONDITIONS = tuple(f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {p}" for p in SHUFFLED), "missing"))
@@ -138,7 +138,7 @@ CONDITIONS = tuple(f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {
 
 def made_by(banks, name, seed):
     """A hash of all that decides a training and its ranks."""
-    banks_made_by = [banks[b].meta for b in ("train", "picking", *STYLES)]
+    banks_made_by = [banks[b].meta for b in ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))]
     model = str(variants(banks["train"].text.shape[-1])[name][0]())
     text = json.dumps([banks_made_by, model, name, seed, SETTINGS, SIZES], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

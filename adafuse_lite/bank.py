@@ -10,9 +10,9 @@ import torch
 from .build import build_bank, main
 from .errors import InputError
 from .files import read_json, read_tensors, write_json, write_tensors
+from .names import bundled
 
 __all__ = ["FeatureBank", "build_bank", "load_bank"]
-BUNDLED = {"postcards": Path(__file__).parent / "data" / "banks"}
 FLOATS = ("text", "prompt", "generated", "corpus")     # stored as float16, float32 in memory
 SHARED = ("text", "prompt", "generated", "readings")   # stored as different rows and an index: prompts repeat
 TYPES = {**dict.fromkeys(FLOATS, torch.float32), "target": torch.int64, "seeds": torch.int64, "cut": torch.bool,
@@ -124,9 +124,10 @@ def _different(tensor):
 
 def load_bank(name="postcards", style="visdial", split="test"):
     """A bundled bank by name, style and split ("train", "validation", "test"), or the bank in the folder ``name``."""
-    folder = BUNDLED[name] / f"{style}-{split}" if name in BUNDLED else Path(name)
-    if name in BUNDLED and not folder.is_dir():
-        there = ", ".join(sorted(p.name for p in BUNDLED[name].glob("*-*"))) or "none"
+    banks = bundled(name, "banks")
+    folder = banks / f"{style}-{split}" if banks else Path(name)
+    if banks and not folder.is_dir():
+        there = ", ".join(sorted(p.name for p in banks.glob("*-*"))) or "none"
         raise InputError(f"There is no bundled bank {style}-{split}: choose one of those that are there ({there}).")
     return FeatureBank.load(folder)
 

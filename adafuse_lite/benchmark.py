@@ -1,14 +1,15 @@
 """Benchmarks: a corpus of pictures and dialogues about some of them, in the layout of ChatIR (NeurIPS 2023)."""
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from . import dialogues, world
 from .errors import InputError
+from .files import open_picture
+from .names import BUNDLED
 from .rewrite import rewrite
 
 ROUNDS = dialogues.ROUNDS                                # a caption and ten answers
@@ -27,7 +28,9 @@ class Dialogue:
 class Benchmark:
     """``dialogues`` and the ``corpus`` (names of pictures) they search; ``query`` is a dialogue's number below.
 
+    ``root``: folder of the pictures. ``open``: a function from a name to a picture, where they are in no folder.
     ``scenes``: of the corpus pictures, where the world is known (Postcards), else None. ``prompts``: ready-made ones.
+    ``skipped``: files that were left out because they are no pictures.
     """
 
     name: str
@@ -36,10 +39,12 @@ class Benchmark:
     dialogues: list
     corpus: list
     root: Path | None = None
+    open: Callable | None = None
     scenes: list | None = None
     stated: list | None = None
     prompts: list | None = None
     rounds: int = ROUNDS
+    skipped: tuple = ()
 
     @cached_property
     def places(self):
@@ -67,31 +72,28 @@ class Benchmark:
 
     def picture(self, name):
         """The picture called ``name`` (``PIL.Image``, RGB)."""
-        if self.scenes is not None:
+        if self.open is not None:
             if name not in self.places:
                 raise InputError(f"{name} is not in the corpus of {self.name}; choose a name from .corpus.")
-            return world.draw(self.scenes[self.places[name]])
+            return self.open(name)
         path = Path(self.root, name)
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing: give the folder of the pictures as images=, or fetch them.") from None
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{path} does not decode as a picture: fetch it again or leave it out.") from error
+        if not path.resolve().is_relative_to(Path(self.root).resolve()):
+            raise InputError(f"{name} leads out of the folder of the pictures, {self.root}: name pictures relative to it.")
+        return open_picture(path)
 
     @cached_property
     def report(self):
         """How often the habits of the real files occur: {habit: number of entries}, and missing pictures by name."""
         entries = [e for d in self.dialogues for e in d.entries]
-        missing = [] if self.scenes is not None else [n for n in self.corpus if not Path(self.root, n).exists()]
+        missing = [] if self.open else [n for n in self.corpus if not Path(self.root, n).exists()]
         return {"entries": len(entries), "stray 'Answer:'": sum("Answer:" in e for e in entries),
                 "newlines": sum("\n" in e for e in entries), "blanks at an end": sum(e != e.strip() for e in entries),
                 "without '?'": sum("?" not in e for d in self.dialogues for e in d.entries[1:]),
                 "empty answers": sum(not tidy(e.partition("?")[2]) for d in self.dialogues for e in d.entries[1:] if "?" in e),
                 # most of these do hold an answer, and then a second question that nobody answers
                 "ends in a question": sum(e.rstrip().endswith("?") for d in self.dialogues for e in d.entries[1:]),
-                "missing pictures": len(missing), "first missing": missing[:3]}
+                "missing pictures": len(missing), "first missing": missing[:3],
+                "unreadable pictures left out": len(self.skipped), "first left out": list(self.skipped[:3])}
 
     def limit(self, queries, pictures=None):
         """The first dialogues only, over a corpus of at most ``pictures`` pictures, their targets among them."""
@@ -127,11 +129,9 @@ def postcards(style, split):
     names = [f"postcards/{split}/{i:06}.png" for i in range(len(scenes))]
     talks = [dialogues.dialogue(scene, style, random.Random(f"{split}/{style}/{SEEDS[split]}/{i}"))
              for i, scene in enumerate(scenes[:count])]
+    by_name = dict(zip(names, scenes))
     return Benchmark("postcards", style, split, [Dialogue(n, tuple(entries)) for n, (entries, _) in zip(names, talks)], names,
-                     scenes=scenes, stated=[facts for _, facts in talks])
-
-
-WORLDS = {"postcards": postcards}
+                     open=lambda name: world.draw(by_name[name]), scenes=scenes, stated=[facts for _, facts in talks])
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -182,14 +182,24 @@ def folder(path, style, split, images=None, clean=False):
 
 
 def load_benchmark(source, style="visdial", split="test", images=None, prompts=None, clean=False):
-    """A benchmark: ``source`` is "postcards" or a folder in ChatIR's layout, ``style`` the stem of its dialogue file.
+    """A benchmark: ``source`` is "postcards", a folder in ChatIR's layout with ``style`` the stem of its dialogue file, or a
+    source of your own (see ``sources``): a dataset saved by ``datasets``, or VisDial's training file.
 
     images: folder of the pictures, if not ``source``; texts load without them. prompts: ready-made ones, a list (or the
     JSON file of one) with a list of a prompt a round for each dialogue, or a mapping from its img to that. clean: repair
     stray "Answer:", blanks and newlines.
     Whatever is missing or malformed ends in InputError.
     """
-    made = WORLDS[source](style, split) if source in WORLDS else folder(source, style, split, images, clean)
+    from .sources import saved_dataset, visdial
+
+    if source in BUNDLED:
+        made = postcards(style, split)
+    elif Path(source).suffix == ".json":
+        made = visdial(source, images)
+    elif any((Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")):
+        made = saved_dataset(source, split)
+    else:
+        made = folder(source, style, split, images, clean)
     if prompts is None:
         return made
     name = prompts if isinstance(prompts, (str, Path)) else "prompts"

@@ -5,6 +5,7 @@ killed goes on where it was, and gives what an unbroken one gives.
 """
 import argparse
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from .errors import InputError
 from .files import content_hash, read_tensors, write_tensors
 
 TEXTS, PICTURES = 512, 256                             # in a part; drawings: one batch of the generator
+OPEN = 64                                              # pictures in memory at a time
 
 
 class _Parts:
@@ -60,6 +62,12 @@ def query_seed(seed, style, image):
     return int.from_bytes(hashlib.sha256(f"{seed}/{style}/{image}".encode()).digest()[:8], "big") >> 1
 
 
+def encode_pictures(benchmark, encoder, names):
+    """Features [n, dim] of pictures by name. Few are open at a time: photographs are large, and decoding them is what takes long."""
+    with ThreadPoolExecutor(8) as pool:
+        return torch.cat([encoder.encode_images(list(pool.map(benchmark.picture, names[i:i + OPEN]))) for i in range(0, len(names), OPEN)])
+
+
 def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, out=None, share=(0, 1)):
     """Run encoder and generator over a benchmark; equal texts are encoded once, equal prompts with equal seeds drawn once.
 
@@ -75,6 +83,7 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     queries = range(len(benchmark.dialogues))
     texts = [[benchmark.text(q, r) for r in range(rounds)] for q in queries]
     prompts = [[benchmark.prompt(q, r) for r in range(rounds)] for q in queries]
+    drawn_from = generator.jobs(benchmark, rounds)     # the prompts, or the names of drawings made earlier
     seeds = [query_seed(seed, benchmark.style, dialogue.img) for dialogue in benchmark.dialogues]
     names, scenes = list(benchmark.corpus), getattr(benchmark, "scenes", None)
     shown = [scene.codes() for scene in scenes] if scenes is not None else []
@@ -91,12 +100,12 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     encode = lambda piece: {"features": encoder.encode_text(piece), "tokens": torch.tensor(encoder.count_tokens(piece))}
     read = parts.run("encode texts", "text", different, TEXTS, encoder.hash, encode)
 
-    look = lambda piece: {"features": encoder.encode_images([benchmark.picture(names[i]) for i, *_ in piece])}
+    look = lambda piece: {"features": encode_pictures(benchmark, encoder, [name for _, name, _ in piece])}
     places = [(i, name, shown[i] if shown else None) for i, name in enumerate(names)]
     corpus = parts.run("encode corpus", "picture", places, PICTURES, [encoder.hash, benchmark.name], look)
 
     # Prompts of about one length together, in an order that depends on nothing but the prompts and seeds.
-    jobs = sorted({(len(p), p, s) for row, s in zip(prompts, seeds) for p in row})
+    jobs = sorted({(len(p), p, s) for row, s in zip(drawn_from, seeds) for p in row})
 
     def draw(piece):
         images = generator([p for _, p, _ in piece], seeds=[s for *_, s in piece])
@@ -111,7 +120,7 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     row_of = {text: i for i, text in enumerate(different)}
     text_rows, prompt_rows = (torch.tensor([[row_of[t] for t in row] for row in rows]) for rows in (texts, prompts))
     job_of = {(p, s): i for i, (_, p, s) in enumerate(jobs)}
-    job_rows = torch.tensor([[job_of[p, s] for p in row] for row, s in zip(prompts, seeds)])
+    job_rows = torch.tensor([[job_of[p, s] for p in row] for row, s in zip(drawn_from, seeds)])
     long = read["tokens"] > encoder.limit
     features = {"text": read["features"][text_rows], "prompt": read["features"][prompt_rows],
                 "generated": drawn["features"][job_rows], "corpus": corpus["features"]}
@@ -141,14 +150,19 @@ def main(arguments=None):
 
     from .benchmark import load_benchmark
     from .encoders import load_encoder
-    from .generators import load_generator
+    from .generators import Drawings, load_generator
     from .probe import load_probe
 
     parser = argparse.ArgumentParser(prog="python -m adafuse_lite.bank", description="Build a feature bank.")
-    parser.add_argument("--benchmark", default="postcards", help="'postcards', or a folder in ChatIR's layout")
+    parser.add_argument("--benchmark", default="postcards", help="'postcards', or what load_benchmark reads: a folder in ChatIR's "
+                        "layout, a saved dataset, VisDial's training file")
     parser.add_argument("--style", default="visdial", help="the dialogue file's stem")
     parser.add_argument("--split", default="test", help="'train', 'validation' or 'test'")
-    parser.add_argument("--encoder", default="postcards", help="'postcards', an open_clip model or its directory")
+    parser.add_argument("--images", help="the folder of the pictures, if it is another")
+    parser.add_argument("--clean", action="store_true", help="repair stray 'Answer:', blanks and newlines")
+    parser.add_argument("--prompts", help="a JSON file with prompts that were rewritten elsewhere")
+    parser.add_argument("--drawings", help="a folder with pictures drawn earlier, in place of a generator")
+    parser.add_argument("--encoder", default="postcards", help="'postcards', an open_clip or BLIP model or its directory")
     parser.add_argument("--pretrained", help="the tag of the encoder's weights")
     parser.add_argument("--generator", default="postcards", help="'postcards', a diffusers pipeline or its directory")
     parser.add_argument("--limit", type=int, help="only so many dialogues")
@@ -158,18 +172,23 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, help="the folder of the bank")
     a = parser.parse_args(arguments)
     try:
-        benchmark = load_benchmark(a.benchmark, style=a.style, split=a.split)
-        if a.limit or a.pictures:
+        benchmark = load_benchmark(a.benchmark, a.style, a.split, a.images, a.prompts, a.clean)
+        if a.limit or a.pictures is not None:
             benchmark = benchmark.limit(a.limit or len(benchmark.dialogues), a.pictures)
-        state = PartialState()
-        models = (load_encoder(a.encoder, a.pretrained, state.device), load_generator(a.generator, state.device))
+        # Without a GPU the processes must be told that they belong together, or each would do all of the work.
+        state = PartialState(cpu=not torch.cuda.is_available())
+        encoder = load_encoder(a.encoder, a.pretrained, state.device)
+        generator = Drawings(a.drawings) if a.drawings else load_generator(a.generator, state.device)
         probe = load_probe(device=state.device) if benchmark.scenes is not None else None
-        build = lambda **more: build_bank(benchmark, *models, probe, rounds=a.rounds, seed=a.seed, out=a.out, **more)
+        build = lambda **more: build_bank(benchmark, encoder, generator, probe, rounds=a.rounds, seed=a.seed, out=a.out, **more)
         if state.num_processes > 1:
             build(share=(state.process_index, state.num_processes))
             state.wait_for_everyone()
         if state.is_main_process:
-            q, r, d = build().text.shape
+            bank = build()
+            q, r, d = bank.text.shape
             print(f"{a.out}: {q} dialogues, {r} rounds, {d} numbers a feature")
+            print(f"cut at {encoder.limit} tokens: {int(bank.cut.sum())} of {q * r} texts; prompts cut by the encoder or the "
+                  f"generator: {int(bank.prompt_cut.sum())}; pictures withheld by a safety checker: {generator.withheld}")
     except InputError as error:
         parser.exit(2, f"{error}\n")

@@ -1,6 +1,7 @@
 """Dual encoders: texts and pictures to unit vectors of one space.
 
-The bundled encoder is an ``open_clip`` model in a local directory, so any other ``open_clip`` model is one name away.
+The bundled encoder is an ``open_clip`` model in a local directory, so any other ``open_clip`` model is one name away, and so
+is BLIP for retrieval (``transformers``), the encoder of the paper.
 """
 import warnings
 from functools import cached_property
@@ -16,53 +17,65 @@ from .files import (
     check_pictures,
     check_texts,
     content_hash,
+    first_line,
     halved,
+    model_device,
     read_json,
     read_tensors,
     write_json,
     write_tensors,
 )
+from .names import bundled, fetching, local_folder, looks_like_a_path
 
-BUNDLED = {"postcards": Path(__file__).parent / "data" / "models" / "encoder"}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+BLIP_LIMIT = 256                                       # tokens that ADaFuSE reads of a dialogue (its released code)
 
 
 class Encoder:
     """An ``open_clip`` model with its own tokenizer and preprocessing.
 
     ``.dim``: width of the features; ``.limit``: tokens read of a text, start and end included; ``.hash``: content hash.
+    Models that are not bundled compute in half precision on an NVIDIA GPU (``half``), all others in float32.
     """
 
-    def __init__(self, model, tokenizer, preprocess, made_of, device=None):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    def __init__(self, model, tokenizer, preprocess, made_of, limit, device=None, half=False):
+        self.device = torch.device(device) if device else model_device()
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.tokenizer, self.preprocess, self._made_of = tokenizer, preprocess, made_of
-        self.limit = tokenizer.context_length
+        self.tokenizer, self.preprocess, self._made_of, self.limit = tokenizer, preprocess, made_of, limit
+        self._half = half and self.device.type == "cuda"
         self.dim = self.encode_text(["a"]).shape[1]
 
     @cached_property
     def hash(self):
         return content_hash(*(self._made_of or [halved(self.model.state_dict()), self.limit]))
 
-    @torch.no_grad()
     def encode_text(self, texts, batch=256):
-        """Texts -> [n, dim], unit length, float32, on the encoder's device. Texts are cut at ``limit`` tokens."""
+        """Texts -> [n, dim], unit length, float32, on the encoder's device. Texts are cut at ``limit`` tokens; ``cut`` tells which."""
         check_texts(texts)
-        parts = [self.model.encode_text(self.tokenizer(list(texts[i:i + batch])).to(self.device))
-                 for i in range(0, len(texts), batch)]
-        return self._unit(parts)
+        return self._unit(self._texts, list(texts), batch)
 
-    @torch.no_grad()
     def encode_images(self, images, batch=256):
         """Pictures (``PIL.Image``) -> [n, dim], unit length, float32, on the encoder's device."""
         check_pictures(images)
-        parts = [self.model.encode_image(torch.stack([self.preprocess(x.convert("RGB")) for x in images[i:i + batch]])
-                                         .to(self.device)) for i in range(0, len(images), batch)]
-        return self._unit(parts)
+        return self._unit(self._images, images, batch)
 
-    def _unit(self, parts):
-        return F.normalize(torch.cat(parts).float(), dim=-1) if parts else torch.empty(0, self.dim, device=self.device)
+    @torch.no_grad()
+    def _unit(self, encode, items, batch):
+        with torch.autocast(self.device.type, torch.float16, enabled=self._half):
+            parts = [encode(items[i:i + batch]).float() for i in range(0, len(items), batch)]
+        return F.normalize(torch.cat(parts), dim=-1) if parts else torch.empty(0, self.dim, device=self.device)
+
+    def cut(self, texts):
+        """Whether each text is longer than ``limit`` (list of bool; its sum counts them)."""
+        return [n > self.limit for n in self.count_tokens(texts)]
+
+    # What depends on the library:
+    def _texts(self, texts):
+        return self.model.encode_text(self.tokenizer(texts).to(self.device))
+
+    def _images(self, images):
+        return self.model.encode_image(torch.stack([self.preprocess(x.convert("RGB")) for x in images]).to(self.device))
 
     def count_tokens(self, texts):
         """How many tokens each text has, start and end included; one longer than ``limit`` is cut when encoded."""
@@ -73,40 +86,76 @@ class Encoder:
         return [len(ids) for ids in self.tokenizer.tokenizer([clean(t) for t in texts], verbose=False)["input_ids"]]
 
 
-def load_encoder(name="postcards", pretrained=None, device=None):
-    """The encoder called ``name``: "postcards", a local ``open_clip`` directory, or an ``open_clip`` model.
+class BlipEncoder(Encoder):
+    """BLIP for retrieval of ``transformers``: the features behind its projections, without the cross-attention."""
 
-    ``pretrained`` is the weights' tag for the last of these (``open_clip.list_pretrained()`` lists the pairs). The
+    def _texts(self, texts):
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.limit, return_tensors="pt").to(self.device)
+        read = self.model.text_encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        return self.model.text_proj(read.last_hidden_state[:, 0])          # the first token stands for the text
+
+    def _images(self, images):
+        pixels = self.preprocess([x.convert("RGB") for x in images], return_tensors="pt")["pixel_values"].to(self.device)
+        return self.model.vision_proj(self.model.vision_model(pixels).last_hidden_state[:, 0])
+
+    def count_tokens(self, texts):
+        check_texts(texts)
+        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+
+
+def load_encoder(name="postcards", pretrained=None, device=None):
+    """The encoder called ``name``: "postcards", a local ``open_clip`` directory, an ``open_clip`` model, or a BLIP retrieval
+    model of ``transformers`` (a local directory, or a name on the hub such as "Salesforce/blip-itm-base-coco").
+
+    ``pretrained`` is the weights' tag of an ``open_clip`` model (``open_clip.list_pretrained()`` lists the pairs). The
     device is a GPU if there is one and no other is given. Raises ``InputError`` for weights that are missing, damaged or
     pickled.
     """
-    folder = Path(BUNDLED.get(name, name))
-    if name in BUNDLED or folder.is_dir():
-        config = read_json(folder / CONFIG, "restore it, or name a directory that open_clip wrote")
-        read_tensors(folder / WEIGHTS, "restore it, or save the model as safetensors (pickled weights are not loaded)")
-        # A name of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
-        files = [folder / n for n in (CONFIG, WEIGHTS) + TOKENIZER if (folder / n).exists()]
-        if config.get("model_cfg", {}).get("text_cfg", {}).get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
-            raise InputError(f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model.")
-        source, pretrained = f"local-dir:{folder}", None
-    elif Path(name).is_absolute() or name.startswith("."):
-        raise InputError(f"{name} is no folder: give the path of an open_clip directory or the name of a model.")
-    else:
-        source, files = name, None
-        _refuse_pickles(name, pretrained)
+    folder, own = local_folder(name, "encoder"), bundled(name, "encoder") is not None
+    if folder is None and looks_like_a_path(name):
+        raise InputError(f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of a model.")
+    if (folder and (folder / "config.json").exists()) or (folder is None and not pretrained and "blip" in name.lower()):
+        return _load_blip(name, folder, device)
+    with fetching(folder is None):
+        if folder:
+            config = read_json(folder / CONFIG, "restore it, or name a directory that open_clip wrote")
+            read_tensors(folder / WEIGHTS, "restore it, or save the model as safetensors (pickled weights are not loaded)")
+            # A name of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
+            files = [folder / n for n in (CONFIG, WEIGHTS) + TOKENIZER if (folder / n).exists()]
+            if config.get("model_cfg", {}).get("text_cfg", {}).get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
+                raise InputError(f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model.")
+            source, pretrained = f"local-dir:{folder}", None
+        else:
+            source, files = name, None
+            _refuse_pickles(name, pretrained)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
+                model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained)
+            tokenizer = open_clip.get_tokenizer(source)
+        except Exception as error:
+            raise InputError(f"{name}: open_clip cannot load it ({first_line(error)}); choose a pair of "
+                             "open_clip.list_pretrained(), with '-quickgelu' where the weights want it.") from error
+    return Encoder(model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own)
+
+
+def _load_blip(name, folder, device):
+    from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
+
+    if folder and (kind := read_json(folder / "config.json", "restore it").get("model_type")) != "blip":
+        raise InputError(f"{folder} holds a model of type {kind}: give an open_clip directory or BLIP for retrieval.")
+    if folder:
+        read_tensors(folder / "model.safetensors", "restore it, or save the model as safetensors (pickled weights are not loaded)")
+    source = str(folder or name)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
-            model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained)
-        tokenizer = open_clip.get_tokenizer(source)
+        with fetching(folder is None):
+            model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True)
+            tokenizer, preprocess = AutoTokenizer.from_pretrained(source), AutoImageProcessor.from_pretrained(source)
     except Exception as error:
-        raise InputError(f"{name}: open_clip cannot load it ({_first_line(error)}); choose a pair of "
-                         "open_clip.list_pretrained(), with '-quickgelu' where the weights want it.") from error
-    return Encoder(model, tokenizer, preprocess, files, device)
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
+                         "and the connection, or download it once with huggingface_hub.snapshot_download.") from error
+    limit = min(BLIP_LIMIT, model.config.text_config.max_position_embeddings)
+    return BlipEncoder(model, tokenizer, preprocess, None, limit, device, half=True)
 
 
 def _refuse_pickles(name, pretrained):
@@ -123,8 +172,9 @@ def _refuse_pickles(name, pretrained):
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name}: the weights cannot be fetched ({_first_line(error)}); check the name and the "
-                         "connection, or give a local open_clip directory.") from error
+        raise InputError(f"{name}: the weights cannot be fetched ({first_line(error)}); check the name and the "
+                         "connection, download it once with huggingface_hub.snapshot_download, or give a local "
+                         "open_clip directory.") from error
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{name}: the weights {Path(path).name} are not a safetensors file, and no other kind is loaded; "
                          "choose weights that are published as safetensors.")

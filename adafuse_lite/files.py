@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -82,6 +83,16 @@ def restore_optimizer(optimizer, tensors):
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def model_device():
+    """Where models run unless told otherwise: an NVIDIA GPU, an Apple GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def first_line(error):
+    """What an error says, in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def check_texts(texts):
     """Refuse texts that no model can read."""
     if isinstance(texts, str):
@@ -97,3 +108,14 @@ def check_pictures(images):
     for i, image in enumerate(images):
         if not hasattr(image, "convert"):
             raise InputError(f"Picture {i} is a {type(image).__name__}: open it with PIL.Image.open first.")
+
+
+def open_picture(path):
+    """The picture in a file (``PIL.Image``, RGB, turned as its EXIF data says); raises ``InputError`` if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: give the folder of the pictures as images=, or fetch them.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} does not decode as a picture ({first_line(error)}): fetch it again or leave it out.") from error

@@ -17,6 +17,7 @@ from torch import nn
 
 from .errors import InputError
 from .metrics import all_finite, rank_table, read_field, recall_at_k
+from .names import bundled, fetching
 
 
 class Fusion(NamedTuple):
@@ -51,10 +52,6 @@ def blend(text, image, gate, residual=0.0):
     return F.normalize(gate * text + (1 - gate) * image + residual, dim=-1)
 
 
-# The head that 04_train trained on Postcards; for features of the bundled encoder only.
-BUNDLED = {"postcards": Path(__file__).parent / "data" / "models" / "head"}
-
-
 # --- the head ---------------------------------------------------------------------------------------------------------
 # Our module -> its name in the authors' released checkpoints.
 REFERENCE_NAMES = {"text_projection": "text_projection_layer", "image_projection": "image_projection_layer",
@@ -62,20 +59,49 @@ REFERENCE_NAMES = {"text_projection": "text_projection_layer", "image_projection
                    "logit_scale": "logit_scale"}
 
 
-class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite"):
+CARD = """---
+{{ card_data }}
+---
+# ADaFuSE head
+
+A gate and experts that fuse the embedding of a dialogue's text with that of a picture drawn from it into one search query
+([arXiv:2603.21886](https://arxiv.org/abs/2603.21886)), for **features of one encoder only**.
+
+| | |
+| --- | --- |
+| trained on | {{ trained_on }} |
+| encoder (content hash) | {{ encoder_hash }} |
+| width of the features | {{ feature_dim }} |
+| experts | {{ num_experts }} |
+| parameters | {{ parameters }} |
+
+```python
+from adafuse_lite.fusion import AdaFuSE
+head = AdaFuSE.from_pretrained("this folder or its name on the hub")
+query = head(text_features, drawing_features).query
+```
+
+Written by adafuse-lite, an independent implementation. What it is good for was measured on the data named above and nowhere else.
+"""
+
+
+class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", model_card_template=CARD,
+              tags=["text-to-image-retrieval", "adafuse"]):
     """Adaptive gate and experts over frozen features (arXiv 2603.21886; sizes as in its released code).
 
     feature_dim: width d of the embeddings. projection_dim: width of h_T and h_D. hidden_dim: of gate and experts.
     zero_init: the residual's output layer starts at zero, so training starts from the plain blend;
     False is the published initialisation, a random turn away from it. encoder_hash: of the encoder it belongs to.
+    trained_on: what it learnt from, in words, for its model card.
     """
 
     has_gate = has_experts = True
 
     def __init__(self, feature_dim, projection_dim=512, hidden_dim=2048, num_experts=4, dropout=0.2, zero_init=True,
-                 encoder_hash=None):
+                 encoder_hash=None, trained_on=None):
         super().__init__()
-        self.feature_dim, self.num_experts, self.encoder_hash = feature_dim, num_experts, encoder_hash
+        self.feature_dim, self.num_experts = feature_dim, num_experts
+        self.encoder_hash, self.trained_on = encoder_hash, trained_on
         joint = 2 * projection_dim
         self.text_projection = nn.Linear(feature_dim, projection_dim)
         self.image_projection = nn.Linear(feature_dim, projection_dim)
@@ -118,18 +144,28 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite"):
                              f"{str(encoder_hash)[:12]}; load that encoder or train a head for this one.")
 
     def _save_pretrained(self, save_directory):
-        # The mixin noted the hash when the head was built; it may have been set since.
-        self._hub_mixin_config = {**self._hub_mixin_config, "encoder_hash": self.encoder_hash}
+        # The mixin noted both when the head was built; they may have been set since.
+        self._hub_mixin_config = {**self._hub_mixin_config, "encoder_hash": self.encoder_hash, "trained_on": self.trained_on}
         super()._save_pretrained(save_directory)
+        card = save_directory / "README.md"
+        if card.exists() and "Written by adafuse-lite" in card.read_text(encoding="utf-8"):
+            card.unlink()                                         # of an earlier head; the mixin writes a new one
+
+    def generate_model_card(self, *args, **kwargs):
+        """The card that ``save_pretrained`` and ``push_to_hub`` put beside the weights: what it was trained on, and for which encoder."""
+        return super().generate_model_card(*args, **{
+            "trained_on": self.trained_on or "not stated", "encoder_hash": self.encoder_hash or "not stated", "feature_dim": self.feature_dim,
+            "num_experts": self.num_experts, "parameters": f"{sum(p.numel() for p in self.parameters()):,}", **kwargs})
 
     @classmethod
     def from_pretrained(cls, name, **options):
         """The head called ``name``: "postcards", a folder, or a name on the Hugging Face Hub; in evaluation mode."""
-        name = BUNDLED.get(name, name)
+        name = bundled(name, "head") or name      # 04_train trained the bundled one
         try:
             if isinstance(name, Path) and not name.is_dir():
                 raise FileNotFoundError("there is no such folder")
-            with contextlib.redirect_stdout(io.StringIO()):       # the mixin prints a line; a lesson need not
+            # The mixin prints a line; a lesson need not.
+            with contextlib.redirect_stdout(io.StringIO()), fetching(not Path(name).is_dir()):
                 return super().from_pretrained(name, **{"strict": True, **options})
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:160].rstrip(".")

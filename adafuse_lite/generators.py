@@ -1,8 +1,9 @@
 """Text-to-image diffusion models: prompts and seeds to pictures, the same whatever the batch.
 
 The bundled generator is a ``diffusers`` StableDiffusionPipeline in a local directory, so any other text-to-image pipeline of
-``diffusers`` is one name away.
+``diffusers`` is one name away. Pictures that were drawn earlier can take its place (``Drawings``).
 """
+import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,21 +11,34 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoPipelineForText2Image
+from PIL import Image
 
 from .errors import InputError
-from .files import check_texts, content_hash, halved, read_json, read_tensors
+from .files import (
+    check_texts,
+    content_hash,
+    first_line,
+    halved,
+    model_device,
+    open_picture,
+    read_json,
+    read_tensors,
+)
+from .names import bundled, fetching, local_folder, looks_like_a_path
 
-BUNDLED = {"postcards": Path(__file__).parent / "data" / "models" / "generator"}
 INDEX, SETTINGS = "model_index.json", "adafuse_lite.json"
 # Steps and guidance of pipelines without settings of their own: the first family whose name occurs in the pipeline's.
-FAMILIES = {"turbo": {"steps": 2, "guidance": 0.0}, "lightning": {"steps": 4, "guidance": 0.0}, "": {"steps": 25, "guidance": 7.5}}
+FAMILIES = {"turbo": {"steps": 1, "guidance": 0.0}, "lightning": {"steps": 4, "guidance": 0.0}, "": {"steps": 25, "guidance": 7.5}}
 
 
 class Generator:
-    """A text-to-image pipeline. ``.steps`` and ``.guidance`` are its defaults; ``.batch`` pictures are drawn together."""
+    """A text-to-image pipeline. ``.steps`` and ``.guidance`` are its defaults; ``.batch`` pictures are drawn together.
+
+    ``.withheld`` counts the pictures that the pipeline's safety checker, if it has one, replaced by black ones.
+    """
 
     def __init__(self, pipeline, settings, made_of=None, batch=64):
-        self.pipeline, self.batch, self._made_of, self._files = pipeline, batch, made_of, None
+        self.pipeline, self.batch, self._made_of, self._files, self.withheld = pipeline, batch, made_of, None, 0
         self.steps, self.guidance = int(settings["steps"]), float(settings["guidance"])
         pipeline.set_progress_bar_config(disable=True)
 
@@ -35,6 +49,10 @@ class Generator:
             modules = {n: m for n, m in self.pipeline.components.items() if isinstance(m, torch.nn.Module)}
             self._files = content_hash(*(self._made_of or [halved(m.state_dict()) for _, m in sorted(modules.items())]))
         return content_hash([self._files, self.steps, self.guidance])
+
+    def jobs(self, benchmark, rounds):
+        """What has to be drawn for a benchmark: for each dialogue a prompt a round (list of lists of str)."""
+        return [[benchmark.prompt(q, r) for r in range(rounds)] for q in range(len(benchmark.dialogues))]
 
     def cut(self, prompts):
         """Whether each prompt is longer than the text encoder reads (list of bool; its sum counts them)."""
@@ -58,41 +76,91 @@ class Generator:
         for i in range(0, len(prompts), self.batch):
             noise = [torch.Generator().manual_seed(s) for s in seeds[i:i + self.batch]]
             with quiet():
-                images += self.pipeline(list(prompts[i:i + self.batch]), generator=noise,
-                                        num_inference_steps=self.steps if steps is None else steps,
-                                        guidance_scale=self.guidance if guidance is None else guidance).images
+                drawn = self.pipeline(list(prompts[i:i + self.batch]), generator=noise,
+                                      num_inference_steps=self.steps if steps is None else steps,
+                                      guidance_scale=self.guidance if guidance is None else guidance)
+            images += drawn.images
+            self.withheld += sum(getattr(drawn, "nsfw_content_detected", None) or [])
         return images
+
+
+class Drawings:
+    """Pictures that were drawn earlier, in the place of a generator: ``build_bank(benchmark, encoder, Drawings(folder))``.
+
+    pictures: a mapping from (dialogue's number, round) to a path or ``PIL.Image``, or a folder in DAR's layout
+    (``3_10.jpg``: dialogue 3, round 10) or in that of ADaFuSE's training pictures (``round10/train-STEM_10.jpg``, with the
+    stem of the target's name). A picture that is missing or does not decode ends in InputError.
+    """
+
+    steps, guidance, batch, withheld = 0, 0.0, 64, 0
+
+    def __init__(self, pictures):
+        self.pictures = pictures if isinstance(pictures, dict) else Path(pictures)
+        if isinstance(self.pictures, Path) and not self.pictures.is_dir():
+            raise InputError(f"{pictures} is no folder: give the folder of the drawings, or a mapping.")
+        self._used, self.hash = {}, None
+
+    def jobs(self, benchmark, rounds):
+        """The names of the pictures, for each dialogue one a round; from then on ``hash`` tells what they hold."""
+        found = [[self._find(q, r, Path(d.img).stem) for r in range(rounds)] for q, d in enumerate(benchmark.dialogues)]
+        digest = hashlib.sha256()
+        for name in sorted({name for row in found for name in row}):
+            held = self._used[name]
+            digest.update(name.encode() + (held.tobytes() if isinstance(held, Image.Image) else Path(held).read_bytes()))
+        self.hash = digest.hexdigest()[:16]
+        return found
+
+    def _find(self, query, round, stem):
+        if isinstance(self.pictures, dict):
+            if (query, round) not in self.pictures:
+                raise InputError(f"The drawings hold no picture for dialogue {query}, round {round}: add one under ({query}, {round}).")
+            self._used[name := f"{query}_{round}"] = self.pictures[query, round]
+            return name
+        names = (f"{query}_{round}.jpg", f"{query}_{round}.png", f"round{round}/train-{stem}_{round}.jpg")
+        for name in names:
+            if (self.pictures / name).exists():
+                self._used[name] = self.pictures / name
+                return name
+        raise InputError(f"{self.pictures} holds no drawing for dialogue {query}, round {round}: neither {', '.join(names[:-1])} "
+                         f"nor {names[-1]} is there.")
+
+    def cut(self, names):
+        """Nobody knows any more whether a prompt was cut: False for all."""
+        return [False] * len(names)
+
+    def __call__(self, names, seeds=None):
+        held = [self._used[name] for name in names]
+        return [x if isinstance(x, Image.Image) else open_picture(x) for x in held]
 
 
 def load_generator(name="postcards", device=None):
     """The generator called ``name``: "postcards", a local ``diffusers`` directory, or a pipeline's name on the hub.
 
-    A directory may state its steps and guidance in ``adafuse_lite.json``. The device is a GPU if there is one and no
-    other is given; pipelines without such a file run in half precision there. Raises ``InputError`` for weights that are
+    A directory may state its steps and guidance in ``adafuse_lite.json``; else they follow from the pipeline's family. The
+    device is a GPU if there is one and no other is given; pipelines without such a file run in half precision on an NVIDIA one. Raises ``InputError`` for weights that are
     missing, damaged or pickled.
     """
-    folder = Path(BUNDLED.get(name, name))
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    settings, files = next(s for family, s in FAMILIES.items() if family in str(name).lower()), None
-    local = name in BUNDLED or folder.is_dir()
-    if local:
-        files = _check(folder)
-        if (folder / SETTINGS).exists():
-            settings = read_json(folder / SETTINGS, "restore it, or remove it for the usual settings")
-            if not {"steps", "guidance"} <= set(settings):
-                raise InputError(f'{folder / SETTINGS}: it must hold "steps" and "guidance"; add them or remove the file.')
-    elif folder.is_absolute() or name.startswith("."):
+    folder, own = local_folder(name, "generator"), bundled(name, "generator")
+    if folder is None and looks_like_a_path(name):
         raise InputError(f"{name} is no folder: give the path of a diffusers directory or the name of a pipeline.")
-    whole = device.type == "cpu" or (folder / SETTINGS).exists()
+    device = torch.device(device) if device else model_device()
+    settings = next(s for family, s in FAMILIES.items() if family in str(name).lower())
+    files = _check(folder) if folder else None
+    if folder and (folder / SETTINGS).exists():
+        settings = read_json(folder / SETTINGS, "restore it, or remove it for the usual settings")
+        if not {"steps", "guidance"} <= set(settings):
+            raise InputError(f'{folder / SETTINGS}: it must hold "steps" and "guidance"; add them or remove the file.')
+    small = bool(own or folder and (folder / SETTINGS).exists())
+    half = device.type == "cuda" and not small
     try:
-        with quiet():
-            pipeline = AutoPipelineForText2Image.from_pretrained(str(folder) if local else name, use_safetensors=True)
-            pipeline = pipeline.to(device, torch.float32 if whole else torch.float16)
+        with quiet(), fetching(folder is None):
+            pipeline = AutoPipelineForText2Image.from_pretrained(str(folder or name), use_safetensors=True)
+            pipeline = pipeline.to(device, torch.float16 if half else torch.float32)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"{name}: diffusers cannot load it ({reason}); give a local text-to-image pipeline with "
-                         "safetensors weights, or check the name and the connection.") from error
-    return Generator(pipeline, settings, files, batch=64 if whole else 8)
+        raise InputError(f"{name}: diffusers cannot load it ({first_line(error)}); give a local text-to-image pipeline with "
+                         "safetensors weights, or check the name and the connection, or download it once with "
+                         "huggingface_hub.snapshot_download.") from error
+    return Generator(pipeline, settings, files, batch=64 if small else 8 if half else 2)
 
 
 def _check(folder):

@@ -9,14 +9,14 @@ import pytest
 import tiny_models
 import torch
 
-from adafuse_lite.bank import BUNDLED, FeatureBank, build_bank, load_bank
+from adafuse_lite.bank import FeatureBank, build_bank, load_bank
 from adafuse_lite.benchmark import load_benchmark
 from adafuse_lite.build import main, query_seed
 from adafuse_lite.encoders import load_encoder
 from adafuse_lite.errors import InputError
 from adafuse_lite.files import read_tensors, write_tensors
-from adafuse_lite.generators import BUNDLED as GENERATORS
 from adafuse_lite.generators import load_generator
+from adafuse_lite.names import bundled
 from adafuse_lite.probe import Probe, load_probe
 
 ROUNDS = 3
@@ -267,13 +267,7 @@ def arguments(stored, out):
     return [*models, *few, "--out", str(out)]
 
 
-@pytest.fixture
-def bundled_probe():
-    if not (BUNDLED["postcards"].parent / "models" / "probe").is_dir():
-        pytest.skip("the bundled probe is not there yet")
-
-
-def test_from_the_shell(stored, tmp_path, capsys, bundled_probe):
+def test_from_the_shell(stored, tmp_path, capsys):
     main(arguments(stored, tmp_path / "bank"))
     assert "2 dialogues, 2 rounds, 16 numbers" in capsys.readouterr().out
     assert FeatureBank.load(tmp_path / "bank").readings.shape == (2, 2, 18)
@@ -283,7 +277,7 @@ def test_from_the_shell(stored, tmp_path, capsys, bundled_probe):
 
 
 @pytest.mark.slow
-def test_under_torchrun(stored, tmp_path, bundled_probe):
+def test_under_torchrun(stored, tmp_path):
     main(arguments(stored, tmp_path / "alone"))
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "adafuse_lite.bank"]
     subprocess.run([*run, *arguments(stored, tmp_path / "together")], check=True)
@@ -292,18 +286,25 @@ def test_under_torchrun(stored, tmp_path, bundled_probe):
 
 # ---------------------------------------------------------------- the bundled banks
 
-FOLDERS = sorted(p.parent for p in BUNDLED["postcards"].glob("*/bank.json"))
+FOLDERS = sorted(p.parent for p in bundled("postcards", "banks").glob("*/bank.json"))
 
 
-@pytest.mark.skipif(not GENERATORS["postcards"].is_dir(), reason="data/models/generator is absent")
-@pytest.mark.parametrize("folder", FOLDERS or [None], ids=lambda f: f.name if f else "none")
+def test_banks_are_bundled():
+    assert {"visdial-train", "visdial-validation", "visdial-test"} <= {f.name for f in FOLDERS}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_bundled_entries_come_out_the_same_when_made_anew(folder, count=16):
     """Drawn, encoded and read again through the pipelines, a random sample agrees with what is stored."""
-    if folder is None:
-        pytest.skip("no bank is bundled in data/banks")
-    style, split = folder.name.rsplit("-", 1)
-    bank, benchmark = load_bank("postcards", style, split), load_benchmark("postcards", style, split)
+    style, split, *kind = folder.name.split("-")  # visdial-test-steps2: the first test dialogues, drawn in another way
+    bank, benchmark = load_bank("postcards", style, folder.name.removeprefix(f"{style}-")), load_benchmark("postcards", style, split)
+    if kind:
+        benchmark = benchmark.limit(len(bank.target), 0)
+    if kind == ["rawprompt"]:
+        raw = [[benchmark.text(q, r) for r in range(benchmark.rounds)] for q in range(len(bank.target))]
+        benchmark = replace(benchmark, prompts=raw)
     encoder, generator, probe = load_encoder(device="cpu"), load_generator(device="cpu"), load_probe()
+    generator.steps, generator.guidance = bank.meta["settings"]["steps"], bank.meta["settings"]["guidance"]
     bank.check(encoder.hash, generator.hash)
     assert bank.meta["probe"] == probe.hash
     q, r = (random.Random(folder.name).choices(range(n), k=count) for n in bank.text.shape[:2])

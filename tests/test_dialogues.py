@@ -6,7 +6,7 @@ from statistics import mean
 import pytest
 
 from adafuse_lite import dialogues, world
-from adafuse_lite.encoders import BUNDLED
+from adafuse_lite.names import bundled
 
 # Measured on the real files: words of the joined text at rounds 0, 5, 10; exact yes/no answers; the round from which
 # more than half of the texts are longer than CLIP's 77 tokens.
@@ -48,7 +48,7 @@ def test_texts_pass_77_tokens_at_about_the_same_round(talks, style):
     """Within one round."""
     from transformers import CLIPTokenizer
 
-    tokenizer = CLIPTokenizer.from_pretrained(BUNDLED["postcards"])
+    tokenizer = CLIPTokenizer.from_pretrained(bundled("postcards", "encoder"))
 
     def share(r):
         texts = [", ".join(e[: r + 1]) for _, e, _ in talks[style]]

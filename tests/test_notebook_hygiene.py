@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import statistics
 
 import nbformat
 import pytest
@@ -96,6 +97,27 @@ def test_compares_under_nbval(code):
     assert len(hidden) <= 3, "too many cells that nbval does not compare"
 
 
+def only_sets_up(cell):
+    """Cells that only import, define or assign need no output."""
+    lines = [line for line in source(cell).splitlines() if not MAGIC.match(line)]
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    try:
+        return all(isinstance(node, kinds) for node in ast.parse("\n".join(lines)).body)
+    except SyntaxError:  # the set-up cell, whose block is all magic
+        return True
+
+
+def test_results_are_said_in_words_and_compared(code):
+    """Of the cells with a result, 60 % say it in text that nbval compares: a picture alone is not compared."""
+    results = [c for c in code if not only_sets_up(c)]
+    said = [
+        c for c in results
+        if not IGNORED & set(tags(c))
+        and any(texts(o).strip() and not re.fullmatch(r"<[\w .]*(Figure|Axes).*>", texts(o).strip()) for o in c["outputs"])
+    ]
+    assert len(said) >= 0.6 * len(results), f"{len(said)} of {len(results)}"
+
+
 def test_has_one_parameters_cell(notebook, code):
     found = [c for c in code if "parameters" in tags(c)]
     assert len(found) == sum("parameters" in tags(c) for c in notebook["cells"]) == 1
@@ -142,6 +164,21 @@ def test_reads_as_a_lesson(notebook, code):
     for cell in code:
         lines = [line for line in source(cell).splitlines() if line.strip()]
         assert len(lines) <= 40, f"a code cell of {len(lines)} lines: {lines[0]}"
+
+
+def test_texts_are_paragraphs_and_cells_are_short(notebook, code):
+    words = [len(source(c).split()) for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    lines = [sum(bool(line.strip()) for line in source(c).splitlines()) for c in code]
+    assert 25 <= statistics.median(words) <= 70, statistics.median(words)
+    assert statistics.median(lines) <= 8, statistics.median(lines)
+
+
+GPU = ("03_gate_and_experts", "04_train", "05_evaluate", "07_real_models")
+
+
+def test_asks_colab_for_a_gpu_where_one_helps(path, notebook):
+    asked = notebook["metadata"].get("accelerator") == "GPU" and "gpuType" in notebook["metadata"].get("colab", {})
+    assert asked == (path.stem in GPU)
 
 
 def test_training_ends_with_its_metrics():

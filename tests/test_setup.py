@@ -268,3 +268,14 @@ def test_training_runs_from_an_installed_wheel_elsewhere(wheel, tmp_path):
     run = run_notebooks.papermill(notebook, out, parameters, elsewhere, env, timeout=300)
     assert run.returncode == 0, run.stdout[-3000:]
     assert any("metrics" in notebook_kit.tags(c) for c in notebook_kit.read(out)["cells"])
+
+
+def test_the_results_in_the_readme_are_those_of_04_train():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- results:")[1].split("<!-- end of results -->")[0]
+    rows = [line for line in block.splitlines() if line.startswith("|")]
+    cells = notebook_kit.read(ROOT / "notebooks" / "04_train.ipynb")["cells"]
+    printed = "".join("".join(o.get("data", {}).get("text/markdown", "")) + "\n" for c in cells for o in c.get("outputs", []))
+    assert len(rows) >= 8
+    for row in rows:
+        assert row in printed.splitlines(), row

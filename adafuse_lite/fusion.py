@@ -282,6 +282,27 @@ class StandardisedSum(FixedWeight):
         return cls(*spread)
 
 
+class OffsetRemoved(nn.Module):
+    """Another fusion, fed drawings without what they all share: what sets a drawing apart from the picture it is meant to be
+    is to a good part one constant vector, the generator's handwriting. A baseline without training beyond one mean: a head
+    that learns no more than this constant has learned nothing about a query.
+    """
+
+    def __init__(self, fusion, offset):
+        super().__init__()
+        self.fusion = fusion
+        self.register_buffer("offset", offset)
+
+    @staticmethod
+    def measure(bank):
+        """The offset [d]: mean of the drawings minus mean of the pictures that were meant, on a (training) bank."""
+        return read_field(bank, "generated").flatten(0, 1).mean(0) - read_field(bank, "corpus")[bank.target].mean(0)
+
+    def forward(self, text, image, round=None):
+        text, image = checked(text, image, len(self.offset))
+        return self.fusion(text, F.normalize(image - self.offset, dim=-1), round=round)
+
+
 class CosineGate(nn.Module):
     """lam = sigmoid(10 (a cos(z_T, z_D) + b)): the paper's finding that the picture counts for more when it agrees with
     the text, as a gate of two trained numbers a and b. It starts at one half."""
@@ -299,12 +320,13 @@ class CosineGate(nn.Module):
         return Fusion(blend(text, image, gate), gate, text.new_zeros(len(text), 0))
 
 
-def tune_fixed_weight(bank, per_round=False, text="text", image="generated"):
+def tune_fixed_weight(bank, per_round=False, text="text", image="generated", offset=None):
     """The ``FixedWeight`` with the best Recall@10 on ``bank`` (validation), over weights 0, 0.05 ... 1.
 
-    One weight for all rounds (best on their average), or with ``per_round`` one for each.
+    One weight for all rounds (best on their average), or with ``per_round`` one for each. With an ``offset`` [d] the weight
+    is tuned on drawings without it, and comes as ``OffsetRemoved``.
     """
-    grid = torch.linspace(0, 1, 21)
-    recall = torch.stack([recall_at_k(rank_table(FixedWeight(w), bank, text, image), 10) for w in grid])   # [21, R]
+    grid, make = torch.linspace(0, 1, 21), lambda w: FixedWeight(w) if offset is None else OffsetRemoved(FixedWeight(w), offset)
+    recall = torch.stack([recall_at_k(rank_table(make(w), bank, text, image), 10) for w in grid])           # [21, R]
     best = grid[recall.argmax(0)] if per_round else grid[recall.mean(1).argmax()]
-    return FixedWeight(best)
+    return make(best)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from toy_bank import toy_bank
 
+from adafuse_lite import fusion
 from adafuse_lite.errors import InputError
 from adafuse_lite.fusion import (
     DAR,
@@ -198,3 +200,24 @@ def test_unfit_folders_are_refused(tmp_path):
     weights.unlink()
     with pytest.raises(InputError, match="does not hold"):
         GateOnly.from_pretrained(str(head))
+
+
+def test_offset_removed_undoes_a_common_offset():
+    bank = toy_bank()
+    offset = F.normalize(torch.ones(12), dim=0)
+    moved = SimpleNamespace(**{**vars(bank), "generated": bank.generated + 0.5 * offset})
+    measured = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
+    torch.testing.assert_close(measured, 0.5 * offset)
+    text, image = bank.text[:, 0], bank.generated[:, 0]
+    clean = fusion.OffsetRemoved(fusion.DAR(), 0.5 * offset)(text, image + 0.5 * offset, round=2)
+    torch.testing.assert_close(clean.query, fusion.DAR()(text, image, round=2).query)
+    with pytest.raises(InputError, match="wide"):
+        fusion.OffsetRemoved(fusion.DAR(), torch.zeros(5))(text, image, round=2)
+
+
+def test_a_weight_is_tuned_on_drawings_without_the_offset():
+    bank = toy_bank()
+    moved = SimpleNamespace(**{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)})
+    offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
+    tuned = fusion.tune_fixed_weight(moved, offset=offset)
+    torch.testing.assert_close(tuned.fusion.weights, fusion.tune_fixed_weight(bank).weights)

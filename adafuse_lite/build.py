@@ -169,6 +169,8 @@ def main(arguments=None):
     parser.add_argument("--pictures", type=int, help="only so many pictures of the corpus, besides the wanted ones")
     parser.add_argument("--rounds", type=int, help="only so many rounds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", nargs=2, type=int, metavar=("K", "N"), help="only the K-th (from 0) of N shares of the work, for N "
+                        "machines with one disk; a last call without it puts the bank together")
     parser.add_argument("--out", required=True, help="the folder of the bank")
     a = parser.parse_args(arguments)
     try:
@@ -181,6 +183,9 @@ def main(arguments=None):
         generator = Drawings(a.drawings) if a.drawings else load_generator(a.generator, state.device)
         probe = load_probe(device=state.device) if benchmark.scenes is not None else None
         build = lambda **more: build_bank(benchmark, encoder, generator, probe, rounds=a.rounds, seed=a.seed, out=a.out, **more)
+        if a.share:
+            build(share=tuple(a.share))
+            return
         if state.num_processes > 1:
             build(share=(state.process_index, state.num_processes))
             state.wait_for_everyone()

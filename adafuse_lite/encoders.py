@@ -153,7 +153,8 @@ def _load_blip(name, folder, device):
             tokenizer, preprocess = AutoTokenizer.from_pretrained(source), AutoImageProcessor.from_pretrained(source)
     except Exception as error:
         raise InputError(f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
-                         "and the connection, or download it once with huggingface_hub.snapshot_download.") from error
+                         "and the connection, or download it once with huggingface_hub.snapshot_download (a revision that has "
+                         "model.safetensors) and give that folder.") from error
     limit = min(BLIP_LIMIT, model.config.text_config.max_position_embeddings)
     return BlipEncoder(model, tokenizer, preprocess, None, limit, device, half=True)
 

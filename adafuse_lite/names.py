@@ -2,6 +2,7 @@
 
 Nothing after this table asks which world it works in: "postcards" and "ViT-B-32" go through the same functions.
 """
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def fetching(remote):
         except (httpx.HTTPError, OSError):
             constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="huggingface_hub")    # what it would say is said in the refusal
+            yield
     finally:
         constants.HF_HUB_OFFLINE = before

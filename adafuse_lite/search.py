@@ -56,7 +56,7 @@ def top(query, corpus, k=10):
     """
     if query.ndim != 2 or query.shape[1] != corpus.shape[1]:
         raise InputError(f"Queries {list(query.shape)} and corpus {list(corpus.shape)} do not fit together; encode both with one encoder.")
-    best, k = None, min(k, len(corpus))
+    query, best, k = query.to(corpus.device), None, min(k, len(corpus))
     for start in range(0, len(corpus), CHUNK):
         part = query.float() @ corpus[start:start + CHUNK].float().T
         values, places = part.topk(min(k, part.shape[1]), dim=1)

@@ -8,23 +8,27 @@ from .benchmark import Benchmark, Dialogue, _read
 from .errors import InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")   # pictures that are not read: convert them first
 
 
 def photos(folder, progress=True):
     """A benchmark of the photographs in a folder and below it, without dialogues: something to search.
 
-    Files that PIL cannot open are left out and listed in ``.skipped``.
+    Files that PIL cannot read to the end, and pictures of other kinds (HEIC, TIFF, ...), are left out and listed in ``.skipped``.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give the folder of your photographs.")
     names, skipped = [], []
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES + OTHERS and p.is_file())
     for path in tqdm(files, desc="look at photographs", unit="file", disable=not progress):
         name = path.relative_to(folder).as_posix()
         try:
+            if path.suffix.lower() in OTHERS:
+                raise ValueError("convert it to one of the kinds that are read")
             with Image.open(path) as image:
-                image.verify()
+                image.draft("RGB", (256, 256))         # a JPEG is decoded small, which is fast, yet to its end
+                image.load()
             names.append(name)
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
             skipped.append(name)

@@ -1,26 +1,24 @@
 """What A1 and A2 define by hand is what the training functions compute."""
 
-import ast
 import random
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from notebook_kit import ROOT, read, source
+from lesson_kit import definitions, try_exercises
+from scipy.stats import binomtest
 
-from adafuse_lite import pretrain, world
+from adafuse_lite import metrics, pretrain, world
 
 
-def defined(notebook, *names):
-    """The functions of these names as the notebook defines them."""
-    space = {"torch": torch, "F": F, "np": np, "pretrain": pretrain}
-    for cell in read(ROOT / "notebooks" / f"{notebook}.ipynb")["cells"]:
-        if cell["cell_type"] == "code" and not source(cell).startswith("import importlib"):
-            for node in ast.parse(source(cell)).body:
-                if isinstance(node, ast.FunctionDef) and node.name in names:
-                    exec(compile(ast.Module([node], []), notebook, "exec"), space)
-    return [space[name] for name in names]
+@pytest.fixture(scope="module")
+def a1():
+    return definitions("A1_tiny_clip")
+
+
+@pytest.fixture(scope="module")
+def a2():
+    return definitions("A2_tiny_diffusion")
 
 
 @pytest.fixture
@@ -48,17 +46,15 @@ def some():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 14.3, 100.0])
-def test_contrastive_loss_of_a1_is_two_cross_entropies(scale):
-    (loss,) = defined("A1_tiny_clip", "contrastive_loss")
+def test_contrastive_loss_of_a1_is_two_cross_entropies(a1, scale):
     torch.manual_seed(0)
     images, texts = F.normalize(torch.randn(2, 20, 96), dim=-1)
     scores, pair = scale * images @ texts.T, torch.arange(20)
     wanted = (F.cross_entropy(scores, pair) + F.cross_entropy(scores.T, pair)) / 2
-    torch.testing.assert_close(loss(images, texts, scale), wanted)
+    torch.testing.assert_close(a1["contrastive_loss"](images, texts, scale), wanted)
 
 
-def test_training_of_the_encoder_uses_the_loss_of_a1(caught, tokenizer, some, tmp_path):
-    (loss,) = defined("A1_tiny_clip", "contrastive_loss")
+def test_training_of_the_encoder_uses_the_loss_of_a1(a1, caught, tokenizer, some, tmp_path):
     scenes, pixels = some
     pretrain.train_encoder(tmp_path, tokenizer, scenes, pixels, batch=8)
     model = caught["model"].eval()
@@ -69,13 +65,13 @@ def test_training_of_the_encoder_uses_the_loss_of_a1(caught, tokenizer, some, tm
     texts = [pretrain.short_caption(scenes[i], rng) for i in chosen]
     tokens = tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt").input_ids
     images = model.encode_image(pixels[chosen].float() / 127.5 - 1, normalize=True)
-    wanted = loss(images, model.encode_text(tokens, normalize=True), model.logit_scale.exp())
+    texts = model.encode_text(tokens, normalize=True)
+    wanted = a1["contrastive_loss"](images, texts, model.logit_scale.exp())
     torch.testing.assert_close(value, wanted, atol=1e-4, rtol=1e-4)
     assert 0 <= more["accuracy"] <= 1
 
 
-def test_psnr_of_a2_is_that_of_the_log(caught, some, tmp_path):
-    (psnr,) = defined("A2_tiny_diffusion", "psnr")
+def test_psnr_of_a2_is_that_of_the_log(a2, caught, some, tmp_path):
     scenes, pixels = some
     pretrain.train_autoencoder(tmp_path, pixels, batch=4)
     torch.manual_seed(0)
@@ -85,21 +81,62 @@ def test_psnr_of_a2_is_that_of_the_log(caught, some, tmp_path):
     torch.manual_seed(0)
     latents = caught["model"].encode(x).latents
     back = caught["model"].decode(latents + 0.1 * torch.randn_like(latents)).sample
-    assert psnr(x, back) == pytest.approx(more["psnr"].item(), abs=1e-2)
+    assert a2["psnr"](x, back) == pytest.approx(more["psnr"].item(), abs=1e-2)
 
 
-def test_solutions_of_the_exercises():
-    (clean_from,) = defined("A2_tiny_diffusion", "solution")
-    x, e = torch.randn(2, 3, 12, 8, 8)
-    torch.testing.assert_close(clean_from(0.6 * x + 0.8 * e, 0.6 * e - 0.8 * x, 0.6, 0.8), x)
+def test_share_found_in_ten_of_a1_is_recall(a1):
+    torch.manual_seed(0)
+    queries, pictures = F.normalize(torch.randn(2, 60, 8), dim=-1)
+    found = metrics.ranks(queries, pictures, torch.arange(60))[:, None]
+    assert a1["found_in_ten"](queries, pictures) == pytest.approx(metrics.recall_at_k(found).item())
 
-    (averaged,) = defined("A1_tiny_clip", "solution")
 
-    class Encoder:
-        def encode_text(self, texts):
-            return F.normalize(torch.tensor([[len(t), 1.0] for t in texts]), dim=1)
+@pytest.mark.parametrize(("right", "n"), [(0, 20), (25, 67), (27, 123), (87, 87)])
+def test_interval_of_a2_is_wilsons(a2, right, n):
+    wanted = binomtest(right, n).proportion_ci(method="wilson")
+    assert a2["wilson"](right, n) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
 
-    assert averaged(Encoder(), ["a", "longer"]).norm().item() == pytest.approx(1)
+
+def test_exercise_of_a1():
+    def sum_of_all(encoder, wordings):
+        return encoder.encode_text(wordings).sum(0)
+
+    def mean_only(encoder, wordings):
+        return encoder.encode_text(wordings).mean(0)
+
+    def all_of_them(encoder, wordings):
+        return encoder.encode_text(wordings)
+
+    def over_the_width(encoder, wordings):
+        return F.normalize(encoder.encode_text(wordings).mean(1), dim=0)
+
+    def last(encoder, wordings):
+        return encoder.encode_text(wordings)[-1]
+
+    def only_two(encoder, wordings):
+        return F.normalize(encoder.encode_text(wordings[:2]).mean(0), dim=0)
+
+    def nothing(encoder, wordings):
+        return None
+
+    wrong = [sum_of_all, mean_only, all_of_them, over_the_width, last, only_two, nothing]
+    try_exercises("A1_tiny_clip", {"averaged": wrong})
+    check = definitions("A1_tiny_clip")["check_averaged"]
+    assert len({check(answer) for answer in (mean_only, all_of_them, last)}) == 3
+
+
+def test_exercise_of_a2():
+    wrong = [
+        lambda z, v, a, b: b * z + a * v,  # the noise
+        lambda z, v, a, b: a * z + b * v,  # the wrong sign
+        lambda z, v, a, b: z - v,  # no weights
+        lambda z, v, a, b: v,
+        lambda z, v, a, b: (z - b * v) / a,  # takes v for the noise
+        lambda z, v, a, b: None,
+    ]
+    try_exercises("A2_tiny_diffusion", {"clean_from": wrong})
+    check = definitions("A2_tiny_diffusion")["check_clean_from"]
+    assert len({check(answer) for answer in wrong[:4]}) == 4
 
 
 def test_log_keeps_every_tenth_step(tmp_path):

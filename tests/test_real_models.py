@@ -45,6 +45,8 @@ def album(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         world.draw(scene).save(path)
     (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "half.jpg").write_bytes((folder / "3.jpg").read_bytes()[:700])  # a download that broke off
+    (folder / "phone.heic").write_bytes(b"another kind")
     (folder / "notes.txt").write_text("not looked at")
     turned = Image.new("RGB", (40, 20), "red")
     exif = turned.getexif()
@@ -222,7 +224,7 @@ def test_drawings_that_lack_something_are_refused(few, tmp_path):
 def test_photographs_are_indexed_once_and_found(models, album, tmp_path):
     encoder = load_encoder(str(models / "clip"), device="cpu")
     mine = sources.photos(album, progress=False)
-    assert len(mine.corpus) == 7 and mine.skipped == ("broken.jpg",) and mine.report["unreadable pictures left out"] == 1
+    assert len(mine.corpus) == 7 and mine.skipped == ("broken.jpg", "half.jpg", "phone.heic") and mine.report["unreadable pictures left out"] == 3
     assert mine.picture("upright.jpg").size == (20, 40)
     index = index_pictures(mine, encoder, tmp_path / "index")
     names, scores = index.search(encoder.encode_images([mine.picture("holiday/4.png")]), k=3)
@@ -376,6 +378,20 @@ def test_two_processes_and_a_killed_one_give_the_same_bank(models, few, tmp_path
     assert one.meta == two.meta
     for name in ("text", "prompt", "generated", "corpus", "target", "cut"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=1e-3, rtol=0)
+
+
+def test_shares_by_hand_give_the_same_bank(models, few, tmp_path):
+    from adafuse_lite.build import main
+
+    own = ["--encoder", str(models / "clip"), "--generator", str(models / "diffusion"), "--split", "validation", "--limit", "3",
+           "--pictures", "8", "--rounds", "2", "--out"]
+    main([*own, str(tmp_path / "alone")])
+    main([*own, str(tmp_path / "shared"), "--share", "0", "2"])
+    assert not (tmp_path / "shared" / "bank.json").exists()
+    main([*own, str(tmp_path / "shared"), "--share", "1", "2"])
+    main([*own, str(tmp_path / "shared")])
+    one, two = (FeatureBank.load(tmp_path / name) for name in ("alone", "shared"))
+    assert one.meta == two.meta and torch.equal(one.generated, two.generated)
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------

@@ -98,7 +98,12 @@ def write_generator(folder):
 
 def write_blip(folder):
     """Store a random BLIP for retrieval with a word-piece tokenizer of a few words; returns the model."""
-    from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, BlipImageProcessor
+    from transformers import (
+        BertTokenizer,
+        BlipConfig,
+        BlipForImageTextRetrieval,
+        BlipImageProcessor,
+    )
 
     torch.manual_seed(0)
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] a the red blue barn tree is on left right what color ? , ##s".split()
@@ -106,7 +111,7 @@ def write_blip(folder):
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = BlipConfig(
-        text_config={**size, "vocab_size": len(words), "encoder_hidden_size": 32, "max_position_embeddings": 40, "bos_token_id": 2, "pad_token_id": 0},
+        text_config={**size, "vocab_size": len(words), "encoder_hidden_size": 32, "max_position_embeddings": 40, "bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0},
         vision_config={**size, "image_size": 32, "patch_size": 16},
         projection_dim=16,
         image_text_hidden_size=16,

@@ -25,7 +25,7 @@ pytestmark = [
         importlib.util.find_spec("playwright") is None, reason="playwright is missing: pip install playwright"
     ),
 ]
-SECONDS = 100  # for the notebook to run
+SECONDS = 150  # for the notebook to run
 TURN = 30_000  # milliseconds for a turn on a machine that does other things too
 
 

@@ -380,9 +380,12 @@ def test_two_processes_and_a_killed_one_give_the_same_bank(models, few, tmp_path
         torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=1e-3, rtol=0)
 
 
-def test_shares_by_hand_give_the_same_bank(models, few, tmp_path):
+def test_shares_by_hand_give_the_same_bank(models, tmp_path, monkeypatch):
+    from adafuse_lite import build
     from adafuse_lite.build import main
 
+    monkeypatch.setattr(build, "TEXTS", 3)  # so that there is more than one part to share
+    monkeypatch.setattr(build, "PICTURES", 3)
     own = ["--encoder", str(models / "clip"), "--generator", str(models / "diffusion"), "--split", "validation", "--limit", "3",
            "--pictures", "8", "--rounds", "2", "--out"]
     main([*own, str(tmp_path / "alone")])

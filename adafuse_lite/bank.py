@@ -9,7 +9,7 @@ import torch
 
 from .build import build_bank, main
 from .errors import InputError
-from .files import read_json, read_tensors, write_json, write_tensors
+from .files import content_hash, make_folder, read_json, read_tensors, write_json, write_tensors
 from .names import bundled
 
 __all__ = ["FeatureBank", "build_bank", "load_bank"]
@@ -74,9 +74,8 @@ class FeatureBank:
         return replace(self, **{name: tensor[:queries] for name, tensor in self._tensors().items() if name != "corpus"})
 
     def save(self, folder):
-        """Store the bank: a safetensors file for each field (features in float16), and ``bank.json`` last."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Store the bank: a safetensors file for each field (features in float16), and ``bank.json`` with their hashes last."""
+        folder, hashes = make_folder(folder), {}
         (folder / "bank.json").unlink(missing_ok=True)
         if self.readings is None:
             (folder / "readings.safetensors").unlink(missing_ok=True)
@@ -84,32 +83,35 @@ class FeatureBank:
             stored = tensor.cpu().half() if name in FLOATS else tensor.cpu()
             if name in SHARED:
                 rows, index = _different(stored)
-                write_tensors(folder / f"{name}.safetensors", {"rows": rows, "index": index})
+                hashes[name] = write_tensors(folder / f"{name}.safetensors", {"rows": rows, "index": index})
             else:
-                write_tensors(folder / f"{name}.safetensors", {"values": stored})
-        write_json(folder / "bank.json", {**self.meta, "fields": list(self._tensors())})
+                hashes[name] = write_tensors(folder / f"{name}.safetensors", {"values": stored})
+        write_json(folder / "bank.json", {**self.meta, "fields": hashes})
 
     @classmethod
     def load(cls, folder):
-        """The bank stored in ``folder``; raises ``InputError`` for a file that is missing, truncated or of the wrong shape."""
+        """The bank stored in ``folder``; raises ``InputError`` for a file that is missing, damaged, of the wrong shape or of another bank."""
         folder = Path(folder)
         meta = read_json(folder / "bank.json", f"name the folder of a whole bank, or {AGAIN}")
         wanted = [f.name for f in fields(cls) if f.name not in ("meta", "readings")]
-        names = meta.pop("fields", []) if isinstance(meta, dict) else []
-        if not set(wanted) <= set(names) <= set(TYPES):
+        hashes = meta.pop("fields", None)
+        if not isinstance(hashes, dict) or not set(wanted) <= set(hashes) <= set(TYPES):
             raise InputError(f"{folder / 'bank.json'} does not list the fields of a bank: {AGAIN}.")
-        tensors = {}
-        for name in names:
+        tensors, found = {}, {}
+        for name in hashes:
             path = folder / f"{name}.safetensors"
             held = read_tensors(path, AGAIN)
             try:
                 values = held["rows"][held["index"].long()] if name in SHARED else held["values"]
             except (KeyError, IndexError) as error:
                 raise InputError(f"{path} lacks rows that a bank needs: {AGAIN}.") from error
-            tensors[name] = values.float() if name in FLOATS else values
+            tensors[name], found[name] = values.float() if name in FLOATS else values, content_hash(held, {})
         bank = cls.__new__(cls)
         bank.__dict__.update({"readings": None, **tensors, "meta": meta})
         bank._validate(lambda name: folder / f"{name}.safetensors")
+        for name, value in found.items():
+            if value != hashes[name]:
+                raise InputError(f"{folder / name}.safetensors is not the one that bank.json was written for: {AGAIN}.")
         return bank
 
 

@@ -12,19 +12,19 @@ import torch
 from tqdm.auto import tqdm
 
 from .errors import InputError
-from .files import content_hash, read_tensors, write_tensors
+from .files import content_hash, make_folder, read_tensors, write_tensors
 
 TEXTS, PICTURES = 512, 256                             # in a part; drawings: one batch of the generator
 OPEN = 64                                              # pictures in memory at a time
 
 
-class _Parts:
+class Parts:
     """Parts of the work, kept in a folder (or nowhere, if ``folder`` is None); ``share`` = (k, n): do each n-th from the k-th."""
 
     def __init__(self, folder, share):
         self.folder, self.share, self.used = folder, share, []
         if folder:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
 
     def run(self, what, unit, items, size, made_by, work):
         """``work(items of a part) -> dict of tensors``, of all the parts, joined. None if this share lacks some."""
@@ -87,14 +87,15 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
     seeds = [query_seed(seed, benchmark.style, dialogue.img) for dialogue in benchmark.dialogues]
     names, scenes = list(benchmark.corpus), getattr(benchmark, "scenes", None)
     shown = [scene.codes() for scene in scenes] if scenes is not None else []
+    pictures = [benchmark.version] if benchmark.version else []
     meta = {"benchmark": benchmark.name, "style": benchmark.style, "split": benchmark.split, "encoder": encoder.hash,
             "generator": generator.hash, "probe": probe.hash if probe else None, "texts": content_hash(texts),
-            "prompts": content_hash(prompts), "corpus": content_hash([names, shown]),
+            "prompts": content_hash(prompts), "corpus": content_hash([names, shown, *pictures]),
             "settings": {"seed": seed, "steps": generator.steps, "guidance": generator.guidance}}
     bank = _finished(FeatureBank, out, meta)
     if bank is not None:
         return bank
-    parts = _Parts(Path(out, "parts") if out else None, share)
+    parts = Parts(Path(out, "parts") if out else None, share)
 
     different = sorted({t for row in texts + prompts for t in row})
     encode = lambda piece: {"features": encoder.encode_text(piece), "tokens": torch.tensor(encoder.count_tokens(piece))}
@@ -102,7 +103,7 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
 
     look = lambda piece: {"features": encode_pictures(benchmark, encoder, [name for _, name, _ in piece])}
     places = [(i, name, shown[i] if shown else None) for i, name in enumerate(names)]
-    corpus = parts.run("encode corpus", "picture", places, PICTURES, [encoder.hash, benchmark.name], look)
+    corpus = parts.run("encode corpus", "picture", places, PICTURES, [encoder.hash, benchmark.name, *pictures], look)
 
     # Prompts of about one length together, in an order that depends on nothing but the prompts and seeds.
     jobs = sorted({(len(p), p, s) for row, s in zip(drawn_from, seeds) for p in row})
@@ -129,7 +130,8 @@ def build_bank(benchmark, encoder, generator, probe=None, rounds=None, seed=0, o
                        prompt_cut=long[prompt_rows] | drawn["cut"][job_rows], seeds=torch.tensor(seeds),
                        readings=drawn["readings"][job_rows] if probe else None)
     if out:
-        bank.save(out)
+        if _finished(FeatureBank, out, meta) is None:  # else another process was quicker
+            bank.save(out)
         for path in parts.used:                        # the bank holds all of them now
             path.unlink(missing_ok=True)
     return bank

@@ -4,8 +4,10 @@ The bundled encoder is an ``open_clip`` model in a local directory, so any other
 is BLIP for retrieval (``transformers``), the encoder of the paper.
 """
 import warnings
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from unittest import mock
 
 import open_clip
 import torch
@@ -122,21 +124,37 @@ def load_encoder(name="postcards", pretrained=None, device=None):
             read_tensors(folder / WEIGHTS, "restore it, or save the model as safetensors (pickled weights are not loaded)")
             # A name of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
             files = [folder / n for n in (CONFIG, WEIGHTS) + TOKENIZER if (folder / n).exists()]
-            if config.get("model_cfg", {}).get("text_cfg", {}).get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
+            text = config.get("model_cfg")
+            text = text.get("text_cfg") if isinstance(text, dict) else None
+            if not isinstance(text, dict):
+                raise InputError(f"{folder / CONFIG} describes no open_clip model: restore it, or save the model anew.")
+            if text.get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
                 raise InputError(f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model.")
             source, pretrained = f"local-dir:{folder}", None
         else:
             source, files = name, None
             _refuse_pickles(name, pretrained)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), no_code_of_models():
                 warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
                 model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained)
-            tokenizer = open_clip.get_tokenizer(source)
+                tokenizer = open_clip.get_tokenizer(source)
+            return Encoder(model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own)
         except Exception as error:
             raise InputError(f"{name}: open_clip cannot load it ({first_line(error)}); choose a pair of "
                              "open_clip.list_pretrained(), with '-quickgelu' where the weights want it.") from error
-    return Encoder(model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own)
+
+
+@contextmanager
+def no_code_of_models():
+    """Within it, transformers neither runs code that a model brings along nor asks whether it may: an ``open_clip_config.json``
+    can hold ``{"tokenizer_kwargs": {"trust_remote_code": true}}``, which ``open_clip`` passes on."""
+    from transformers import dynamic_module_utils
+
+    made = open_clip.factory.HFTokenizer
+    safe = lambda *args, **kwargs: made(*args, **{**kwargs, "trust_remote_code": False})
+    with mock.patch.object(open_clip.factory, "HFTokenizer", safe), mock.patch.object(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0):
+        yield
 
 
 def _load_blip(name, folder, device):
@@ -150,7 +168,8 @@ def _load_blip(name, folder, device):
     try:
         with fetching(folder is None):
             model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True)
-            tokenizer, preprocess = AutoTokenizer.from_pretrained(source), AutoImageProcessor.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            preprocess = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
         raise InputError(f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
                          "and the connection, or download it once with huggingface_hub.snapshot_download (a revision that has "

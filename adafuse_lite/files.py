@@ -2,14 +2,17 @@
 import hashlib
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from .errors import InputError
+
+CHECKSUM = "checksum"                                  # in the metadata of the safetensors files that are written here
 
 
 def content_hash(*parts):
@@ -19,14 +22,22 @@ def content_hash(*parts):
         if isinstance(part, Path):
             data = part.read_bytes()
             # A checkout may rewrite the line ends of text; that does not make it another model.
-            piece = data if part.suffix == ".safetensors" else data.replace(b"\r\n", b"\n")
+            piece = [data if part.suffix == ".safetensors" else data.replace(b"\r\n", b"\n")]
         elif isinstance(part, dict) and any(isinstance(v, torch.Tensor) for v in part.values()):
-            piece = b"".join(f"{k}{v.dtype}{tuple(v.shape)}".encode() + v.detach().cpu().contiguous().reshape(-1)
-                             .view(torch.uint8).numpy().tobytes() for k, v in sorted(part.items()))
+            piece = _bytes(part)
         else:
-            piece = json.dumps(part, sort_keys=True).encode()
-        digest.update(hashlib.sha256(piece).digest())
+            piece = [json.dumps(part, sort_keys=True).encode()]
+        inner = hashlib.sha256()
+        for data in piece:
+            inner.update(data)
+        digest.update(inner.digest())
     return digest.hexdigest()[:16]
+
+
+def _bytes(tensors):
+    for name, x in sorted(tensors.items()):
+        yield f"{name}{x.dtype}{tuple(x.shape)}".encode()
+        yield x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def halved(tensors):
@@ -35,36 +46,75 @@ def halved(tensors):
             for k, v in tensors.items()}
 
 
+def make_folder(folder):
+    """The folder as a ``Path``, made if it is not there; raises ``InputError`` where that is not possible."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made a folder ({first_line(error)}): name another one that can be written.") from error
+    return Path(folder)
+
+
+@contextmanager
+def replacing(path):
+    """A name to write to, which becomes ``path`` at the end: the file is there as a whole, or the old one is still there."""
+    part = f"{path}.{os.getpid()}.tmp"                 # two processes may write the same file
+    try:
+        yield part
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be written ({first_line(error)}): make room there or name another folder.") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(part)
+
+
 def write_tensors(path, tensors, metadata=None):
-    """Write a safetensors file that is there as a whole or not at all."""
-    save_file({k: v.contiguous() for k, v in tensors.items()}, f"{path}.{os.getpid()}.tmp", metadata)
-    os.replace(f"{path}.{os.getpid()}.tmp", path)
+    """Write a safetensors file that is there as a whole or not at all, with a checksum; returns the checksum."""
+    tensors, metadata = {k: v.contiguous() for k, v in tensors.items()}, metadata or {}
+    checksum = content_hash(tensors, metadata)
+    with replacing(path) as part:
+        save_file(tensors, part, {**metadata, CHECKSUM: checksum})
+    return checksum
 
 
 def write_json(path, value):
     """Write a JSON file that is there as a whole or not at all."""
-    Path(f"{path}.tmp").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(f"{path}.tmp", path)
+    with replacing(path) as part:
+        Path(part).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def read_tensors(path, remedy):
     """The tensors of a safetensors file; raises ``InputError`` ending in ``remedy`` if it is missing or damaged."""
+    return read_all(path, remedy)[0]
+
+
+def read_all(path, remedy):
+    """The same with the file's metadata, a dict of strings. Files written here are held against their checksum."""
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: {remedy}.") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or no safetensors file: {remedy}.") from error
+    checksum = metadata.pop(CHECKSUM, None)
+    if checksum is not None and checksum != content_hash(tensors, metadata):
+        raise InputError(f"{path} does not hold what was stored, its checksum is another: {remedy}.")
+    return tensors, metadata
 
 
 def read_json(path, remedy):
-    """The content of a JSON file; raises ``InputError`` ending in ``remedy`` if it is missing or malformed."""
+    """The JSON object in a file; raises ``InputError`` ending in ``remedy`` if it is missing or malformed."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: {remedy}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid JSON file: {remedy}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object: {remedy}.")
+    return value
 
 
 def optimizer_tensors(optimizer):
@@ -101,6 +151,8 @@ def check_texts(texts):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"Text {i} is {'empty' if isinstance(text, str) else f'a {type(text).__name__}'}: "
                              "give a string with at least one word.")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(f"Text {i} holds half a character (a lone surrogate): write it anew or leave that character out.")
 
 
 def check_pictures(images):

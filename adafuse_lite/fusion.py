@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors import SafetensorError
 from torch import nn
 
 from .errors import InputError
+from .files import read_tensors, write_tensors
 from .metrics import all_finite, rank_table, read_field, recall_at_k
 from .names import bundled, fetching
 
@@ -53,6 +53,7 @@ def blend(text, image, gate, residual=0.0):
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
+LARGEST = 65_536          # of any size of a head: a damaged config must not ask for a million experts
 # Our module -> its name in the authors' released checkpoints.
 REFERENCE_NAMES = {"text_projection": "text_projection_layer", "image_projection": "image_projection_layer",
                    "gate": "dynamic_scalar", "router": "moe_router", "experts": "experts", "output": "output_layer",
@@ -100,6 +101,9 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
     def __init__(self, feature_dim, projection_dim=512, hidden_dim=2048, num_experts=4, dropout=0.2, zero_init=True,
                  encoder_hash=None, trained_on=None):
         super().__init__()
+        for name, size in (("feature_dim", feature_dim), ("projection_dim", projection_dim), ("hidden_dim", hidden_dim), ("num_experts", num_experts)):
+            if type(size) is not int or not 1 <= size <= LARGEST:
+                raise InputError(f"{name} is {size!r}: give a whole number from 1 to {LARGEST:,}.")
         self.feature_dim, self.num_experts = feature_dim, num_experts
         self.encoder_hash, self.trained_on = encoder_hash, trained_on
         joint = 2 * projection_dim
@@ -146,7 +150,7 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
     def _save_pretrained(self, save_directory):
         # The mixin noted both when the head was built; they may have been set since.
         self._hub_mixin_config = {**self._hub_mixin_config, "encoder_hash": self.encoder_hash, "trained_on": self.trained_on}
-        super()._save_pretrained(save_directory)
+        write_tensors(save_directory / "model.safetensors", {k: v.detach().cpu() for k, v in self.state_dict().items()})
         card = save_directory / "README.md"
         if card.exists() and "Written by adafuse-lite" in card.read_text(encoding="utf-8"):
             card.unlink()                                         # of an earlier head; the mixin writes a new one
@@ -164,13 +168,21 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
         try:
             if isinstance(name, Path) and not name.is_dir():
                 raise FileNotFoundError("there is no such folder")
-            # The mixin prints a line; a lesson need not.
-            with contextlib.redirect_stdout(io.StringIO()), fetching(not Path(name).is_dir()):
+            # The mixin prints a line; a lesson need not. On "meta" no memory is taken before the sizes are known to be right.
+            with contextlib.redirect_stdout(io.StringIO()), fetching(not Path(name).is_dir()), torch.device("meta"):
                 return super().from_pretrained(name, **{"strict": True, **options})
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160].rstrip(".")
             raise InputError(f"{name} does not hold a complete {cls.__name__} head ({reason}); "
                              "give a folder that save_pretrained wrote, or train the head anew.") from error
+
+    @classmethod
+    def _load_as_safetensor(cls, model, model_file, map_location, strict):
+        with torch.device(map_location):
+            held = read_tensors(model_file, "restore it, or train the head anew")
+            held = {k: v.float().clone() for k, v in held.items()}
+        model.load_state_dict(held, strict=strict, assign=True)
+        return model.eval()
 
     @classmethod
     def _load_as_pickle(cls, model, model_file, map_location, strict):
@@ -304,8 +316,8 @@ class OffsetRemoved(nn.Module):
 
 
 class CosineGate(nn.Module):
-    """lam = sigmoid(10 (a cos(z_T, z_D) + b)): the paper's finding that the picture counts for more when it agrees with
-    the text, as a gate of two trained numbers a and b. It starts at one half."""
+    """lam = sigmoid(10 (a cos(z_T, z_D) + b)): that the picture counts for more when it agrees with the text (so a note on the
+    paper reports of its gate), as a gate of two trained numbers a and b. It starts at one half."""
 
     def __init__(self):
         super().__init__()

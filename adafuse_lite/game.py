@@ -1,6 +1,6 @@
 """A search played as a game: who asks, who answers, and what the searcher makes of it round by round. No widgets here.
 
-    python -m adafuse_lite.game        plays the 200 games whose results are bundled, and stores them (20 minutes)
+    python -m adafuse_lite.game        plays the 200 games whose results are bundled, and stores them (5 minutes)
 
 ``Searcher`` turns dialogues into drawings, queries and places; ``Questioner`` decides what to ask, from the encoder's own
 view of the pictures that the searcher holds likely; ``Answerer`` answers from a scene; ``Game`` is the state of one game

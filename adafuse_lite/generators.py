@@ -148,8 +148,9 @@ def load_generator(name="postcards", device=None):
     files = _check(folder) if folder else None
     if folder and (folder / SETTINGS).exists():
         settings = read_json(folder / SETTINGS, "restore it, or remove it for the usual settings")
-        if not {"steps", "guidance"} <= set(settings):
-            raise InputError(f'{folder / SETTINGS}: it must hold "steps" and "guidance"; add them or remove the file.')
+        steps, guidance = settings.get("steps"), settings.get("guidance")
+        if type(steps) is not int or not 1 <= steps <= 1_000 or type(guidance) not in (int, float) or not 0 <= guidance <= 1_000:
+            raise InputError(f'{folder / SETTINGS}: it must hold "steps" and "guidance", numbers of 1 and 0 or more; mend or remove it.')
     small = bool(own or folder and (folder / SETTINGS).exists())
     half = device.type == "cuda" and not small
     try:
@@ -168,8 +169,10 @@ def _check(folder):
     parts = read_json(folder / INDEX, "restore it, or name a directory that diffusers wrote")
     files = [folder / INDEX]
     for part, source in sorted(parts.items()):
-        if part.startswith("_") or not isinstance(source, list) or source[0] is None:
+        if part.startswith("_") or not isinstance(source, list) or not source or source[0] is None:
             continue
+        if source[0] not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, str(source[0])):
+            raise InputError(f"{folder / INDEX} wants {part} from {source[0]}: only parts of diffusers and transformers are loaded.")
         found = sorted(p for p in (folder / part).glob("*") if p.suffix in (".json", ".txt", ".safetensors"))
         if not found:
             raise InputError(f"{folder / part} is missing: restore it, or save the pipeline as safetensors.")

@@ -33,8 +33,10 @@ def looks_like_a_path(name):
 @contextmanager
 def fetching(remote):
     """Within it, what was fetched before is found at once even where the hub cannot be reached, and what was not is refused
-    in seconds. The libraries alone would try again and again for a minute. Local folders (``remote`` false) ask nobody."""
+    in seconds. The libraries alone would try again and again for a minute. Local folders (``remote`` false) ask nobody, whatever
+    their files say."""
     before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not remote
     if remote and not before:
         try:
             httpx.head(constants.ENDPOINT, timeout=5, follow_redirects=True)

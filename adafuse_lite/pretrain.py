@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from . import captions, world
-from .files import optimizer_tensors, restore_optimizer, write_tensors
+from .files import optimizer_tensors, read_all, restore_optimizer, write_tensors
 from .train import parameter_groups, schedule
 
 CONTEXT = 77                                           # tokens the encoder and the generator read, as CLIP does
@@ -65,16 +64,12 @@ def _save(path, step, log, optimizer, **modules):
 
 def _load(path, optimizer, **modules):
     """Step and log of the checkpoint at ``path`` after loading it, or (0, [])."""
-    from safetensors import safe_open
-
     if not Path(path).exists():
         return 0, []
-    tensors = load_file(path)
+    tensors, meta = read_all(path, "delete it to start anew")
     for name, module in modules.items():
         module.load_state_dict({k[len(name) + 1:]: v for k, v in tensors.items() if k.startswith(name + ".")})
     restore_optimizer(optimizer, tensors)
-    with safe_open(path, "pt") as f:
-        meta = f.metadata()
     return int(meta["step"]), json.loads(meta["log"])
 
 

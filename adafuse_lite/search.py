@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from .build import PICTURES, _Parts, encode_pictures
+from .build import PICTURES, Parts, encode_pictures
 from .errors import InputError
 from .files import content_hash, read_json, read_tensors, write_json, write_tensors
 
@@ -52,7 +52,7 @@ class PictureIndex:
 def top(query, corpus, k=10):
     """Scores and places [n, k] of the best ``k`` pictures, best first, by exact search in chunks of the corpus.
 
-    query [n, D], corpus [N, D]; of equal scores the one that stands earlier comes first where k allows.
+    query [n, D], corpus [N, D]. Pictures of equal score come in any order.
     """
     if query.ndim != 2 or query.shape[1] != corpus.shape[1]:
         raise InputError(f"Queries {list(query.shape)} and corpus {list(corpus.shape)} do not fit together; encode both with one encoder.")
@@ -71,7 +71,7 @@ def index_pictures(benchmark, encoder, out=None):
 
     An index in ``out`` that this encoder made of these pictures is simply loaded.
     """
-    made_of = [(name, _stamp(benchmark, name)) for name in benchmark.corpus]
+    made_of = [(name, _stamp(benchmark, name)) for name in benchmark.corpus]     # a part may be made of these alone
     meta = {"encoder": encoder.hash, "pictures": content_hash(made_of)}
     if out and Path(out, "index.json").exists():
         try:
@@ -80,7 +80,7 @@ def index_pictures(benchmark, encoder, out=None):
                 return index
         except InputError:
             pass                                       # a damaged index is made anew
-    parts = _Parts(Path(out, "parts") if out else None, (0, 1))
+    parts = Parts(Path(out, "parts") if out else None, (0, 1))
     look = lambda piece: {"features": encode_pictures(benchmark, encoder, [name for name, _ in piece])}
     features = parts.run("encode pictures", "picture", made_of, PICTURES, encoder.hash, look)["features"]
     index = PictureIndex(list(benchmark.corpus), features.float(), meta)
@@ -92,8 +92,8 @@ def index_pictures(benchmark, encoder, out=None):
 
 
 def _stamp(benchmark, name):
-    """Size and time of a picture's file, by which a changed one is noticed; 0 where pictures are in no files."""
+    """What changes when a picture does: size and time of its file, or the benchmark's version where pictures are in no files."""
     if benchmark.open is not None:
-        return 0
+        return [benchmark.name, benchmark.split, benchmark.version]
     found = Path(benchmark.root, name).stat()
     return [found.st_size, found.st_mtime_ns]

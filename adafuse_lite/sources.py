@@ -6,6 +6,7 @@ from tqdm.auto import tqdm
 
 from .benchmark import Benchmark, Dialogue, _read
 from .errors import InputError
+from .files import first_line
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")   # pictures that are not read: convert them first
@@ -102,12 +103,22 @@ def saved_dataset(path, split="test"):
     rows, talks = {name: i for i, name in enumerate(names)}, data["dialog"][:]
     if len(rows) < len(names):
         raise InputError(f"{path} names a picture twice: leave one of them out.")
-    rounds = max(map(len, talks))
+    talks = [[] if talk is None else talk for talk in talks]
+    rounds = max(map(len, talks), default=0)
+    if not rounds:
+        raise InputError(f"{path} holds no dialogue in its column dialog: give at least one row a list of texts.")
     for i, talk in enumerate(talks):
-        if len(talk) not in (0, rounds) or not all(isinstance(e, str) and e.strip() for e in talk):
+        if not isinstance(talk, list) or len(talk) not in (0, rounds) or not all(isinstance(e, str) and e.strip() for e in talk):
             raise InputError(f"{path}, row {i}: its dialogue needs {rounds} texts, as the longest has, or none; mend it.")
+
+    def picture(name):
+        try:
+            return data[rows[name]]["image"].convert("RGB")
+        except (AttributeError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}, row {rows[name]}: holds no picture that can be read ({first_line(error)}); mend it or leave it out.") from error
+
     return Benchmark(Path(path).name, "dataset", split, [Dialogue(n, tuple(t)) for n, t in zip(names, talks) if t], list(names),
-                     open=lambda name: data[rows[name]]["image"].convert("RGB"), rounds=rounds)
+                     open=picture, version=data._fingerprint, rounds=rounds)
 
 
 def read_captions(path):

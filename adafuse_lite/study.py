@@ -91,12 +91,14 @@ def variants(dim):
         "TwoExperts": (head(num_experts=2), drawing),
         "EightExperts": (head(num_experts=8), drawing),
         "PublishedInit": (head(zero_init=False), drawing),
+        "AdaFuSEOffsetRemoved": (head(), {"text": "text", "image": "without_offset"}),
     }
 
 
 # --- what it is trained and tested on ---------------------------------------------------------------------------------
 class Banks:
-    """The banks of the study, each loaded when it is first asked for. ``other``: the next dialogue's drawing."""
+    """The banks of the study, each loaded when it is first asked for. They have two fields more: ``other``, the next
+    dialogue's drawing, and ``without_offset``, the own one without what all drawings share (``fusion.OffsetRemoved``)."""
 
     def __init__(self):
         self._held = {}
@@ -112,6 +114,8 @@ class Banks:
             else:
                 bank = load_bank("postcards", *(("visdial", "train") if name == "train" else (name, "test")))
             bank.other = bank.generated.roll(1, 0)
+            offset = fusion.OffsetRemoved.measure(bank if name == "train" else self["train"])
+            bank.without_offset = F.normalize(bank.generated - offset, dim=-1)
             self._held[name] = bank
         return self._held[name]
 
@@ -137,7 +141,7 @@ CONDITIONS = tuple(f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {
 
 
 def made_by(banks, name, seed):
-    """A hash of all that decides a training and its ranks."""
+    """A hash of the banks, the model's shape, the seed and the settings that decide a training and its ranks, not of the code."""
     banks_made_by = [banks[b].meta for b in ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))]
     model = str(variants(banks["train"].text.shape[-1])[name][0]())
     text = json.dumps([banks_made_by, model, name, seed, SETTINGS, SIZES], sort_keys=True)

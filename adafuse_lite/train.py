@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
 from .errors import InputError
-from .files import optimizer_tensors, restore_optimizer, write_tensors
+from .files import make_folder, optimizer_tensors, read_all, restore_optimizer, write_tensors
 from .metrics import rank_table, read_field, recall_at_k
 
 FIXED_SCALE = 50.0        # 1 / temperature of models that have none of their own
@@ -164,23 +163,25 @@ def _fingerprint(bank, validation_bank, text, image):
 def _save(path, settings, history, best, model, optimizer):
     """One file, replaced in one go: a kill at any moment leaves the old one or the new one."""
     tensors = {f"model.{k}": v for k, v in _copy(model).items()} | {f"best.{k}": v for k, v in best.items()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     write_tensors(path, tensors | optimizer_tensors(optimizer),
                   {"settings": json.dumps(settings), "history": json.dumps(asdict(history))})
 
 
 def _load(path, settings, model, optimizer):
     """Put model and optimizer where the checkpoint left off -> history, best weights."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
-            known, history = (json.loads((file.metadata() or {})[k]) for k in ("settings", "history"))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a readable training checkpoint; delete it to start anew.") from error
-    if changed := sorted(k for k in settings if known.get(k) != settings[k]):
-        raise InputError(f"{path} belongs to another training ({', '.join(changed)} changed); delete it to start anew "
-                         "or give another file.")
+    remedy = "delete it to start anew"
+    tensors, metadata = read_all(path, remedy)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-    model.load_state_dict(part("model."))
-    restore_optimizer(optimizer, tensors)
-    return History(**history), part("best.")
+    try:
+        known, history = json.loads(metadata["settings"]), History(**json.loads(metadata["history"]))
+        if changed := sorted(k for k in settings if known.get(k) != settings[k]):
+            raise InputError(f"{path} belongs to another training ({', '.join(changed)} changed); {remedy} or give another file.")
+        model.load_state_dict(part("best."))           # only to see that they fit
+        model.load_state_dict(part("model."))
+        restore_optimizer(optimizer, tensors)
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is no training checkpoint; {remedy}.") from error
+    return history, part("best.")

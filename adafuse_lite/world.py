@@ -79,14 +79,16 @@ class Scene:
         return cls(*(values[int(c)] for values, c in zip(ATTRIBUTES.values(), codes)))
 
 
+PRESENT = {name: [v for v in values if v != "none"] for name, values in ATTRIBUTES.items()}
+
+
 def random_scene(rng):
     """A scene drawn with ``rng`` (a ``random.Random``).
 
     Things may be absent (light 1 in 4, trees, vehicle and animal 1 in 6 each). A sun never stands in a black sky, and
     trees never stand before the building.
     """
-    pick = lambda name: rng.choice([v for v in ATTRIBUTES[name] if v != "none"])
-    scene = {name: pick(name) for name in ATTRIBUTES}
+    scene = {name: rng.choice(values) for name, values in PRESENT.items()}
     scene["light"] = rng.choice(("none", "moon", "moon", "moon") if scene["sky"] == "black"
                                 else ("none", "sun", "sun", "moon"))
     scene["tree_place"] = rng.choice([p for p in PLACES if p != scene["building_place"]])

@@ -134,7 +134,7 @@ def small(monkeypatch):
             if name not in self._held:
                 place = [*study.STYLES, "train", "picking"].index(name.partition("/")[0])
                 bank = toy_bank(width=24, seed=place)
-                bank.meta, bank.other = {"texts": name}, bank.generated.roll(1, 0)
+                bank.meta, bank.other, bank.without_offset = {"texts": name}, bank.generated.roll(1, 0), bank.generated
                 if "/" in name:
                     bank.generated = bank.generated.roll(2, 0)
                 self._held[name] = bank
@@ -186,6 +186,25 @@ def test_a_wide_expert_starts_at_the_blend_and_has_nothing_to_route():
 
 def bundled(queries=3):
     return study.load_bank("postcards", "visdial", "validation").limit(queries)
+
+
+def test_the_banks_of_the_study_have_two_fields_more():
+    banks = study.Banks()
+    test, picking = banks["human_blip2"], banks["picking"]
+    assert banks["human_blip2"] is test and len(picking.corpus) == 3000 and len(picking.target) == 300
+    assert torch.equal(test.other, test.generated.roll(1, 0))
+    offset = fusion.OffsetRemoved.measure(banks["train"])
+    removed = fusion.OffsetRemoved(fusion.ImageOnly(), offset)(test.text[:, 3], test.generated[:, 3]).query
+    torch.testing.assert_close(test.without_offset[:, 3], removed)
+    assert torch.equal(banks["visdial/missing"].generated, torch.zeros_like(banks["visdial/missing"].generated))
+    assert len(banks["visdial/again1"].target) == study.NOISY
+
+
+def test_an_unknown_variant_is_told(small, monkeypatch, capsys):
+    monkeypatch.setattr(study, "Banks", lambda: small)
+    with pytest.raises(SystemExit):
+        study.main(["NoSuchHead"])
+    assert "unknown: NoSuchHead; there are AdaFuSE," in capsys.readouterr().err
 
 
 def test_noise_changes_the_drawing_and_nothing_else():

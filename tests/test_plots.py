@@ -67,3 +67,14 @@ def test_pictures_stand_in_a_grid():
 def test_data_flow_names_both_embeddings():
     words = " ".join(text.get_text() for text in plots.plot_data_flow().axes[0].texts)
     assert "$z_T$" in words and "$z_D$" in words and "generator" in words
+
+
+def test_differences_are_drawn_in_points_and_hollow_where_they_hold_zero():
+    ax = plots.plot_differences({"one": {"sure": (0.05, 0.01, 0.09), "less": (-0.04, -0.08, -0.01)}, "two": {"open": (0.01, -0.02, 0.04)}})
+    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [round(float(line.get_xdata()[0]), 6) for line in marks] == [5, -4, 1]
+    filled = [line.get_markerfacecolor() != "white" for line in marks]
+    assert filled == [True, True, False]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["sure", "less", "open"]
+    assert "+5.0 [+1.0, +9.0]" in [t.get_text() for t in ax.texts] and {"one", "two"} <= {t.get_text() for t in ax.texts}
+    plt.close("all")

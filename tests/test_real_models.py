@@ -334,6 +334,68 @@ def test_a_saved_dataset_loads(tmp_path):
         load_benchmark(tmp_path / "mine")
 
 
+def saved(folder, dialogs, images=None, columns=None):
+    """A dataset in ``folder``, saved by ``datasets``: a row for each dialogue, with pictures of the world."""
+    import datasets
+
+    scenes = world.scenes("models", len(dialogs) + 3)
+    rows = {"image": images or [world.draw(s) for s in scenes[:len(dialogs)]], "dialog": dialogs}
+    kinds = {"image": datasets.Image(), "dialog": datasets.List(datasets.Value("string")), **(columns or {})}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("dialogs", "said"), [
+    ([], "holds no dialogue|no dataset that datasets can load"),
+    ([[], None], "holds no dialogue"),
+    ([["a barn"], ["a car", "red? no"]], "row 0: its dialogue needs 2 texts"),
+    ([["a barn", ""]], "row 0: its dialogue needs 2 texts"),
+    ([["a barn", None]], "row 0: its dialogue needs 2 texts"),
+])
+def test_a_dataset_without_fit_dialogues_is_told(tmp_path, dialogs, said):
+    with pytest.raises(InputError, match=said):
+        load_benchmark(saved(tmp_path / "mine", dialogs))
+
+
+def test_a_dataset_may_have_rows_without_dialogue_and_splits(tmp_path):
+    import datasets
+
+    made = load_benchmark(saved(tmp_path / "mine", [["a barn", "red? yes"], None]))
+    assert (len(made.dialogues), len(made.corpus), made.rounds) == (1, 2, 2)
+    both = datasets.DatasetDict({"test": datasets.load_from_disk(str(tmp_path / "mine"))})
+    both.save_to_disk(str(tmp_path / "both"))
+    assert load_benchmark(tmp_path / "both", split="test").corpus == made.corpus
+    with pytest.raises(InputError, match="no split 'train'; there are: test"):
+        load_benchmark(tmp_path / "both", split="train")
+
+
+def test_a_dataset_of_texts_or_of_other_columns_is_told(tmp_path):
+    import datasets
+
+    text = saved(tmp_path / "text", ["a barn"], columns={"dialog": datasets.Value("string")})
+    with pytest.raises(InputError, match="row 0: its dialogue needs"):
+        load_benchmark(text)
+    datasets.Dataset.from_dict({"picture": [1]}).save_to_disk(str(tmp_path / "other"))
+    with pytest.raises(InputError, match="lacks the column dialog and image; it has picture"):
+        load_benchmark(tmp_path / "other")
+    made = load_benchmark(saved(tmp_path / "none", [["a barn"]], images=[None]))
+    with pytest.raises(InputError, match="row 0: holds no picture that can be read"):
+        made.picture(made.corpus[0])
+
+
+def test_datasets_of_equal_names_do_not_share_features(tmp_path):
+    """An index, and the parts of a build, belong to the pictures: those of another dataset have the names 000000, ... as well."""
+    encoder, scenes = load_encoder("postcards", device="cpu"), world.scenes("models", 6)
+    one, other = (load_benchmark(saved(tmp_path / name / "mine", [["a"]] * 3, images=[world.draw(s) for s in part]))
+                  for name, part in (("one", scenes[:3]), ("other", scenes[3:])))
+    assert one.corpus == other.corpus
+    first = index_pictures(one, encoder, tmp_path / "index")
+    assert torch.equal(index_pictures(one, encoder, tmp_path / "index").features, first.features.half().float()), "the same one is loaded"
+    second = index_pictures(other, encoder, tmp_path / "index")
+    assert (first.features - second.features).abs().max() > 0.05
+    assert torch.allclose(second.features, encoder.encode_images([world.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3)
+
+
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"x")
     (tmp_path / "in").mkdir()

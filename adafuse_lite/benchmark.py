@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import dialogues, world
 from .errors import InputError
-from .files import open_picture
+from .files import first_line, open_picture, read_json
 from .names import BUNDLED
 from .rewrite import rewrite
 
@@ -79,7 +79,11 @@ class Benchmark:
                 raise InputError(f"{name} is not in the corpus of {self.name}; choose a name from .corpus.")
             return self.open(name)
         path = Path(self.root, name)
-        if not path.resolve().is_relative_to(Path(self.root).resolve()):
+        try:
+            inside = path.resolve().is_relative_to(Path(self.root).resolve())
+        except (ValueError, OSError) as error:         # half a character, a zero byte
+            raise InputError(f"{name!a} can be no file's name ({first_line(error)}): mend it in the corpus list.") from error
+        if not inside:
             raise InputError(f"{name} leads out of the folder of the pictures, {self.root}: name pictures relative to it.")
         return open_picture(path)
 
@@ -139,15 +143,6 @@ def postcards(style, split):
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
-def _read(path):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: check the folder's layout.") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}): fetch it again.") from error
-
-
 def tidy(entry):
     """An entry without stray "Answer:", newlines and blanks at its ends."""
     return " ".join(entry.replace("Answer:", " ").split())
@@ -165,13 +160,14 @@ def folder(path, style, split, images=None, clean=False):
     if not source.exists():
         there = sorted(f.stem for f in path.glob("*.json") if f not in lists)
         raise InputError(f"{path} has no dialogues of style {style!r}; there are: {', '.join(there) or 'none'}.")
-    corpus, raw = _read(lists[0]), _read(source)
-    if not isinstance(corpus, list) or not corpus or not all(isinstance(n, str) for n in corpus):
+    corpus = read_json(lists[0], "write a JSON list of the pictures' names", (list,))
+    raw = read_json(source, "write a JSON list of {'img', 'dialog'}", (list,))
+    if not corpus or not all(isinstance(n, str) for n in corpus):
         raise InputError(f"{lists[0]} is not a list of picture names: write it as a JSON list of strings.")
     if len(set(corpus)) < len(corpus):
         raise InputError(f"{lists[0]} names a picture twice: leave one of them out.")
-    if not isinstance(raw, list) or not raw:
-        raise InputError(f"{source} is not a list of dialogues: write it as a JSON list of {{'img', 'dialog'}}.")
+    if not raw:
+        raise InputError(f"{source} holds no dialogue: write a JSON list of {{'img', 'dialog'}}.")
     known, found = set(corpus), []
     for i, item in enumerate(raw):
         entries = item.get("dialog") if isinstance(item, dict) else None
@@ -207,7 +203,7 @@ def load_benchmark(source, style="visdial", split="test", images=None, prompts=N
     if prompts is None:
         return made
     name = prompts if isinstance(prompts, (str, Path)) else "prompts"
-    prompts = _read(prompts) if isinstance(prompts, (str, Path)) else prompts
+    prompts = read_json(prompts, "write a list with a list of prompts for each dialogue", (list, dict)) if name == prompts else prompts
     if isinstance(prompts, dict):
         prompts = [prompts.get(d.img) for d in made.dialogues]
     fits = isinstance(prompts, list) and len(prompts) == len(made.dialogues)

@@ -104,16 +104,16 @@ def read_all(path, remedy):
     return tensors, metadata
 
 
-def read_json(path, remedy):
-    """The JSON object in a file; raises ``InputError`` ending in ``remedy`` if it is missing or malformed."""
+def read_json(path, remedy, kinds=(dict,)):
+    """The JSON object (or another of ``kinds``) in a file; raises ``InputError`` ending in ``remedy`` if it is missing or malformed."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: {remedy}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no valid JSON file: {remedy}.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object: {remedy}.")
+        raise InputError(f"{path} is no valid JSON file ({first_line(error)}): {remedy}.") from error
+    if not isinstance(value, kinds):
+        raise InputError(f"{path} holds no JSON {' or '.join('object' if k is dict else 'list' for k in kinds)}: {remedy}.")
     return value
 
 

@@ -43,10 +43,12 @@ class PictureIndex:
         """The index in ``folder``; raises ``InputError`` if it is missing, damaged or half written."""
         again, path = "index the pictures again", Path(folder) / "features.safetensors"
         held, tensors = read_json(Path(folder) / "index.json", again), read_tensors(path, again)
-        features = tensors.get("features")
-        if features is None or len(features) != len(held.get("names", ())):
+        features, names, meta = tensors.get("features"), held.get("names"), held.get("meta")
+        if not isinstance(meta, dict) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise InputError(f"{Path(folder) / 'index.json'} is not as it was written: {again}.")
+        if features is None or features.ndim != 2 or len(features) != len(names):
             raise InputError(f"{path} does not fit its names: {again}.")
-        return cls(held["names"], features.float(), held["meta"])
+        return cls(names, features.float(), meta)
 
 
 def top(query, corpus, k=10):

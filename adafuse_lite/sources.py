@@ -4,9 +4,9 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .benchmark import Benchmark, Dialogue, _read
+from .benchmark import Benchmark, Dialogue
 from .errors import InputError
-from .files import first_line
+from .files import first_line, read_json
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")   # pictures that are not read: convert them first
@@ -59,26 +59,32 @@ def visdial(path, images=None):
 
     ``images``: the folder of the COCO pictures, searched for names that end in the 12 digits of an image; texts load without.
     """
-    raw, entries = _read(path), []
+    raw, entries = read_json(path, "give visdial_1.0_train.json"), []
     try:
         data = raw["data"]
         questions, answers, talks = data["questions"], data["answers"], data["dialogs"]
         for talk in talks:
-            turns = [f"{questions[t['question']]}? {answers[t['answer']]}" for t in talk["dialog"] if "answer" in t]
-            entries.append((int(talk["image_id"]), (talk["caption"], *turns)))
+            turns = [(questions[t["question"]], answers[t["answer"]]) for t in talk["dialog"] if "answer" in t]
+            numbers = [talk["image_id"], *(n for t in talk["dialog"] if "answer" in t for n in (t["question"], t["answer"]))]
+            if any(type(n) is not int or n < 0 for n in numbers):
+                raise ValueError("a number is none or below 0")
+            if not all(isinstance(x, str) for x in (talk["caption"], *(x for turn in turns for x in turn))):
+                raise TypeError("a text is none")
+            entries.append((talk["image_id"], (talk["caption"], *(f"{q}? {a}" for q, a in turns))))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{path}, dialogue {len(entries)}: does not have VisDial's form ({type(error).__name__}: {error}); give visdial_1.0_train.json, "
                          "or a folder in ChatIR's layout.") from error
     rounds = max((len(e) for _, e in entries), default=0)
-    whole = [(image, e) for image, e in entries if len(e) == rounds]
-    if not whole:
-        raise InputError(f"{path}: holds no dialogue; fetch it again.")
+    if rounds < 2:
+        raise InputError(f"{path}: holds no dialogue with an answer; fetch it again.")
+    if short := [i for i, (_, e) in enumerate(entries) if len(e) < rounds]:
+        raise InputError(f"{path}, dialogue {short[0]}: has fewer answers than others, as {len(short)} dialogues have; leave them out.")
     by_number = {}
     if images is not None:
         if not Path(images).is_dir():
             raise InputError(f"{images} is no folder: give the folder of the COCO pictures.")
         by_number = {p.stem[-12:]: p.relative_to(images).as_posix() for p in Path(images).rglob("*.jpg")}
-    named = [(by_number.get(f"{image:012}", f"COCO_train2014_{image:012}.jpg"), e) for image, e in whole]
+    named = [(by_number.get(f"{image:012}", f"COCO_train2014_{image:012}.jpg"), e) for image, e in entries]
     corpus = list(dict.fromkeys(n for n, _ in named))
     return Benchmark(Path(path).stem, "visdial", "train", [Dialogue(n, e) for n, e in named], corpus,
                      root=Path(images or Path(path).parent), rounds=rounds)
@@ -123,7 +129,4 @@ def saved_dataset(path, split="test"):
 
 def read_captions(path):
     """Captions from a JSON file ``{picture's name: caption}``."""
-    held = _read(path)
-    if not isinstance(held, dict):
-        raise InputError(f"{path} is not a JSON object {{name: caption}}: write it so.")
-    return held
+    return read_json(path, "write it as {name: caption}")

@@ -111,10 +111,10 @@ def test_bad_folders_and_files(tmp_path):
     with pytest.raises(InputError, match="no dialogues of style 'other'; there are: dialogs"):
         load_benchmark(tmp_path, style="other")
     (tmp_path / "broken.json").write_text("[{")
-    with pytest.raises(InputError, match=r"broken\.json is not readable JSON"):
+    with pytest.raises(InputError, match=r"broken\.json is no valid JSON"):
         load_benchmark(tmp_path, style="broken")
     (tmp_path / "empty.json").write_text("[]")
-    with pytest.raises(InputError, match="is not a list of dialogues"):
+    with pytest.raises(InputError, match="holds no dialogue"):
         load_benchmark(tmp_path, style="empty")
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match="does not decode as a picture"):

@@ -314,7 +314,7 @@ def test_a_malformed_visdial_file_is_told(visdial_file):
     with pytest.raises(InputError, match="dialogue 0.*VisDial's form"):
         load_benchmark(visdial_file)
     visdial_file.write_text("[]")
-    with pytest.raises(InputError, match="VisDial's form"):
+    with pytest.raises(InputError, match="no JSON object"):
         load_benchmark(visdial_file)
 
 

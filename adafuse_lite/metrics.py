@@ -11,6 +11,7 @@ import torch
 from .errors import InputError
 
 CHUNK = 16_000_000        # scores held at once: 64 MB
+LEAST = 64                # ... or those of 64 queries, where they are more: with fewer the corpus is read too often
 
 
 def all_finite(x):
@@ -45,9 +46,9 @@ def ranks(queries, corpus, target, ties="optimistic"):
             i = int((~torch.isfinite(x).all(1)).nonzero()[0])
             raise InputError(f"The features of {name} {i} are not finite numbers; encode it anew.")
     queries, corpus, found = queries.float(), corpus.float().to(queries.device), []
-    rows = min(len(queries), max(1, CHUNK // len(corpus)))
+    rows = min(len(queries), max(LEAST, CHUNK // len(corpus)))
     buffer = queries.new_empty(rows, len(corpus))       # written over and over: fresh memory costs a third of the time
-    for q, t in zip(queries.split(max(1, rows)), target.split(max(1, rows))):
+    for q, t in zip(queries.split(rows), target.split(rows)):
         scores = torch.mm(q, corpus.T, out=buffer[:len(q)])
         own = scores.gather(1, t[:, None])   # from the same product: computed apart it may differ in the last digit
         # 1 where a picture beats the target, else 0, written into the scores: floats are summed fastest, and exactly

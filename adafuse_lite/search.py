@@ -6,7 +6,7 @@ import torch
 
 from .build import PICTURES, Parts, encode_pictures
 from .errors import InputError
-from .files import content_hash, read_json, read_tensors, write_json, write_tensors
+from .files import content_hash, make_folder, read_json, read_tensors, write_json, write_tensors
 
 CHUNK = 100_000                                        # pictures scored at a time
 
@@ -32,8 +32,7 @@ class PictureIndex:
 
     def save(self, folder):
         """Store features (float16) and names in ``folder``, from where ``PictureIndex.load`` reads them."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(folder)
         (folder / "index.json").unlink(missing_ok=True)
         write_tensors(folder / "features.safetensors", {"features": self.features.half().cpu()})
         write_json(folder / "index.json", {"meta": self.meta, "names": self.names})

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import signal
+import threading
 import time
 from functools import partial
 
@@ -20,6 +21,7 @@ from hard_kit import (
     weights,
 )
 from toy_bank import toy_bank
+from tqdm.std import tqdm
 
 from adafuse_lite import files
 from adafuse_lite.bank import FeatureBank, build_bank
@@ -40,6 +42,7 @@ def start(work):
     try:
         os.setpgid(0, 0)
         torch.set_num_threads(1)
+        tqdm.set_lock(threading.RLock())  # the usual one is shared with the parent, and a killed child would keep it for ever
         work()
     except BaseException:
         os._exit(1)

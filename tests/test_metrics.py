@@ -24,6 +24,7 @@ from adafuse_lite.metrics import (
     mrr,
     paired_difference,
     per_dialogue,
+    rank_change,
     rank_table,
     ranks,
     recall_at_k,
@@ -227,3 +228,45 @@ def test_unfit_tables_are_refused():
             recall_at_k(bad)
     with pytest.raises(InputError, match="one number a dialogue"):
         bootstrap(TABLE[0])
+
+
+def test_ten_places_are_the_usual_number():
+    table = torch.tensor([[9], [10]])  # 0-based: the tenth place counts, the eleventh does not
+    assert hits_at_k(table).tolist() == recall_at_k(table).tolist() == per_dialogue(table).mean(0).tolist() == [0.5]
+
+
+def test_numbers_whose_sum_overflows_are_finite():
+    big = torch.full((1, 4), 1e38)
+    assert not big.sum().isfinite() and ranks(big, torch.eye(4), [0]).tolist() == [0]
+
+
+def test_a_target_just_outside_is_refused():
+    with pytest.raises(InputError, match="target 4 of query 0"):
+        ranks(torch.eye(4)[:1], torch.eye(4), [4])
+
+
+def test_ranks_that_stay_are_not_worse():
+    one, other = torch.tensor([[3], [5], [1]]), torch.tensor([[3], [4], [2]])
+    assert worse_than(one, other).flatten().tolist() == [0, 1, 0]
+
+
+def test_several_seeds_may_share_a_baseline_or_have_one_each():
+    table = torch.tensor([[3, 1], [5, 0]])
+    assert rank_change([table, table], [table]).abs().sum() == rank_change([table, table], [table, table]).abs().sum() == 0
+    for one, other in (([table] * 3, [table] * 2), (table, table[:, :1]), (table, table[:1])):
+        with pytest.raises(InputError, match="do not match"):
+            rank_change(one, other)
+
+
+def test_the_interval_holds_its_level():
+    """A mean of 0 and 1: the percentiles of a binomial, 2.5 and 97.5 of a hundred."""
+    found = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000)
+    assert found.low.item() == pytest.approx(0.5 - 1.96 * 0.05, abs=0.011) and found.high.item() == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
+    for level in (0.5, 0.99):
+        part = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000, level=level)
+        assert (part.low > found.low) == (level < 0.95) == (part.high < found.high)
+
+
+def test_an_empty_table_has_no_interval():
+    with pytest.raises(InputError, match="one number a dialogue"):
+        bootstrap(torch.zeros(0, 3))

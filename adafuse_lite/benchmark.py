@@ -1,5 +1,6 @@
 """Benchmarks: a corpus of pictures and dialogues about some of them, in the layout of ChatIR (NeurIPS 2023)."""
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ class Benchmark:
     def report(self):
         """How often the habits of the real files occur: {habit: number of entries}, and missing pictures by name."""
         entries = [e for d in self.dialogues for e in d.entries]
-        missing = [] if self.open else [n for n in self.corpus if not Path(self.root, n).exists()]
+        missing = [] if self.open else [n for n in self.corpus if not os.path.exists(os.path.join(self.root, n))]
         return {"entries": len(entries), "stray 'Answer:'": sum("Answer:" in e for e in entries),
                 "newlines": sum("\n" in e for e in entries), "blanks at an end": sum(e != e.strip() for e in entries),
                 "without '?'": sum("?" not in e for d in self.dialogues for e in d.entries[1:]),

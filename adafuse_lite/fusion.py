@@ -104,6 +104,8 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
         for name, size in (("feature_dim", feature_dim), ("projection_dim", projection_dim), ("hidden_dim", hidden_dim), ("num_experts", num_experts)):
             if type(size) is not int or not 1 <= size <= LARGEST:
                 raise InputError(f"{name} is {size!r}: give a whole number from 1 to {LARGEST:,}.")
+        if not 0 <= dropout <= 1:                                                  # NaN is refused, too
+            raise InputError(f"dropout is {dropout!r}: give a share from 0 to 1.")
         self.feature_dim, self.num_experts = feature_dim, num_experts
         self.encoder_hash, self.trained_on = encoder_hash, trained_on
         joint = 2 * projection_dim

@@ -64,10 +64,10 @@ def visdial(path, images=None):
         data = raw["data"]
         questions, answers, talks = data["questions"], data["answers"], data["dialogs"]
         for talk in talks:
-            turns = [(questions[t["question"]], answers[t["answer"]]) for t in talk["dialog"] if "answer" in t]
-            numbers = [talk["image_id"], *(n for t in talk["dialog"] if "answer" in t for n in (t["question"], t["answer"]))]
+            numbers = [talk["image_id"], *(t[part] for t in talk["dialog"] for part in ("question", "answer"))]
             if any(type(n) is not int or n < 0 for n in numbers):
                 raise ValueError("a number is none or below 0")
+            turns = [(questions[t["question"]], answers[t["answer"]]) for t in talk["dialog"]]
             if not all(isinstance(x, str) for x in (talk["caption"], *(x for turn in turns for x in turn))):
                 raise TypeError("a text is none")
             entries.append((talk["image_id"], (talk["caption"], *(f"{q}? {a}" for q, a in turns))))

@@ -221,3 +221,23 @@ def test_a_weight_is_tuned_on_drawings_without_the_offset():
     offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
     tuned = fusion.tune_fixed_weight(moved, offset=offset)
     torch.testing.assert_close(tuned.fusion.weights, fusion.tune_fixed_weight(bank).weights)
+
+
+def test_the_cosine_gate_by_hand():
+    text, image = (F.normalize(torch.randn(5, 12), dim=1) for _ in range(2))
+    gate = CosineGate()
+    with torch.no_grad():
+        gate.slope.fill_(0.3)
+        gate.offset.fill_(-0.2)
+        wanted = 1 / (1 + torch.exp(-10 * (0.3 * (text * image).sum(1) - 0.2)))
+        torch.testing.assert_close(gate(text, image).gate[:, 0], wanted)
+
+
+def test_a_head_starts_at_the_published_temperature():
+    assert AdaFuSE(**SMALL).logit_scale.exp().item() == pytest.approx(50)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.1, float("nan")])
+def test_dropout_is_a_share(dropout):
+    with pytest.raises(InputError, match="from 0 to 1"):
+        AdaFuSE(**SMALL, dropout=dropout)

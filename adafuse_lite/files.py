@@ -84,13 +84,14 @@ def write_json(path, value):
         Path(part).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def read_tensors(path, remedy):
-    """The tensors of a safetensors file; raises ``InputError`` ending in ``remedy`` if it is missing or damaged."""
-    return read_all(path, remedy)[0]
+def read_tensors(path, remedy, checksum=None):
+    """The tensors of a safetensors file; raises ``InputError`` ending in ``remedy`` if it is missing or damaged, or does not
+    have the ``checksum`` (default: the one that files written here hold)."""
+    return read_all(path, remedy, checksum)[0]
 
 
-def read_all(path, remedy):
-    """The same with the file's metadata, a dict of strings. Files written here are held against their checksum."""
+def read_all(path, remedy, checksum=None):
+    """The same with the file's metadata, a dict of strings."""
     try:
         with safe_open(path, "pt") as file:
             tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
@@ -98,8 +99,9 @@ def read_all(path, remedy):
         raise InputError(f"{path} is missing: {remedy}.") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or no safetensors file: {remedy}.") from error
-    checksum = metadata.pop(CHECKSUM, None)
-    if checksum is not None and checksum != content_hash(tensors, metadata):
+    own = metadata.pop(CHECKSUM, None)
+    wanted = own if checksum is None else checksum
+    if wanted is not None and wanted != content_hash(tensors, metadata):
         raise InputError(f"{path} does not hold what was stored, its checksum is another: {remedy}.")
     return tensors, metadata
 

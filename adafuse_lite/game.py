@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from .captions import WHERE, article, caption
 from .dialogues import EXISTS, NAMES, OPEN, POLAR, kind_of, thing_of
 from .errors import InputError
+from .files import read_json
 from .fusion import DAR, AdaFuSE, TextOnly
 from .rewrite import UNSURE, statement, turn
 from .world import ATTRIBUTES, DETAILS
@@ -639,7 +640,7 @@ def hidden_postcards(benchmark, count=200):
 
 def stored_games(path=GAMES):
     """The bundled results: {way to ask: {method: rounds in which the target was found}} of 200 games on the test split."""
-    held = json.loads(Path(path).read_text(encoding="utf-8"))
+    held = read_json(path, "play them again with python -m adafuse_lite.game")
     return {way: Played({name: torch.tensor(r) for name, r in found.items()}, held["rounds"], [], [], []) for way, found in held["games"].items()}
 
 

@@ -1,5 +1,6 @@
 """The feature bank: what it holds, how it is stored, and builds that are killed and go on."""
 
+import json
 import random
 import shutil
 import subprocess
@@ -222,6 +223,23 @@ def test_damaged_banks_are_refused(whole, tmp_path):
         load_bank("postcards", style="klingon")
 
 
+def exchange(path, tensors):
+    """Put other tensors into a bank's file and into its list of checksums, as a faulty builder would."""
+    listing = path.with_name("bank.json")
+    meta = json.loads(listing.read_text())
+    meta["fields"][path.stem] = write_tensors(path, tensors)
+    listing.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize("change", [lambda t: t.roll(1, 0), lambda t: t[:, :-1]])
+def test_a_file_of_another_bank_is_refused(whole, tmp_path, change):
+    folder = shutil.copytree(whole[1], tmp_path / "bank")
+    path = folder / "corpus.safetensors"
+    write_tensors(path, {"values": change(read_tensors(path, "")["values"])})
+    with pytest.raises(InputError, match="corpus.safetensors does not hold what was stored"):
+        FeatureBank.load(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -236,7 +254,7 @@ def test_damaged_banks_are_refused(whole, tmp_path):
 def test_wrong_tensors_are_refused(whole, tmp_path, name, change, message):
     folder = shutil.copytree(whole[1], tmp_path / "bank")
     path = folder / f"{name}.safetensors"
-    write_tensors(path, {"values": change(read_tensors(path, "")["values"])})
+    exchange(path, {"values": change(read_tensors(path, "")["values"])})
     with pytest.raises(InputError, match=message):
         FeatureBank.load(folder)
 
@@ -245,7 +263,7 @@ def test_wrong_rows_are_refused(whole, tmp_path):
     folder = shutil.copytree(whole[1], tmp_path / "bank")
     path = folder / "prompt.safetensors"
     held = read_tensors(path, "")
-    write_tensors(path, {**held, "rows": held["rows"][:1]})
+    exchange(path, {**held, "rows": held["rows"][:1]})
     with pytest.raises(InputError, match="prompt.safetensors lacks rows"):
         FeatureBank.load(folder)
 

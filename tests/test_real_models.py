@@ -341,7 +341,8 @@ def saved(folder, dialogs, images=None, columns=None):
     scenes = world.scenes("models", len(dialogs) + 3)
     rows = {"image": images or [world.draw(s) for s in scenes[:len(dialogs)]], "dialog": dialogs}
     kinds = {"image": datasets.Image(), "dialog": datasets.List(datasets.Value("string")), **(columns or {})}
-    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(folder)
+    # Without a number of shards datasets 4.0 divides by zero where there is no row.
+    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(folder, num_shards=1)
     return folder
 
 

@@ -248,6 +248,16 @@ def test_an_index_that_was_damaged_or_killed_is_made_anew(models, album, tmp_pat
     assert torch.equal(index_pictures(mine, encoder, tmp_path).features.half(), first.features.half())
 
 
+def test_looking_at_photographs_shows_a_bar_unless_told_not_to(album, capfd):
+    captions = dict.fromkeys(sources.photos(album, progress=False).corpus, "a red barn")
+    sources.pairs(captions, album, progress=False)
+    assert "look at photographs" not in capfd.readouterr().err
+    sources.photos(album)
+    assert "look at photographs" in capfd.readouterr().err
+    sources.pairs(captions, album)
+    assert "look at photographs" in capfd.readouterr().err
+
+
 def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         sources.photos(tmp_path / "nowhere")
@@ -301,10 +311,19 @@ def test_visdials_own_file_loads(visdial_file, tmp_path):
     made = load_benchmark(str(visdial_file))
     assert made.text(0, 2) == "a barn, any trees? no, is it red? yes"
     assert (made.rounds, made.corpus) == (3, ["COCO_train2014_000000000042.jpg"])
-    pictures = tmp_path / "train2014"
-    pictures.mkdir()
-    Image.new("RGB", (8, 8)).save(pictures / "COCO_train2014_000000000042.jpg")
-    assert load_benchmark(visdial_file, images=pictures).picture(made.corpus[0]).size == (8, 8)
+    pictures = tmp_path / "coco"  # as COCO is unpacked: in folders, with the year and the split in the names
+    (pictures / "val2014").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(pictures / "val2014" / "COCO_val2014_000000000042.jpg")
+    made = load_benchmark(visdial_file, images=pictures)
+    assert made.corpus == ["val2014/COCO_val2014_000000000042.jpg"] and made.picture(made.corpus[0]).size == (8, 8)
+    held = json.loads(visdial_file.read_text())
+    del held["data"]["dialogs"][0]["dialog"][1]
+    visdial_file.write_text(json.dumps(held))
+    assert load_benchmark(visdial_file).rounds == 2  # a caption and one answer
+    del held["data"]["dialogs"][0]["dialog"][0]
+    visdial_file.write_text(json.dumps(held))
+    with pytest.raises(InputError, match="no dialogue with an answer"):
+        load_benchmark(visdial_file)
 
 
 def test_a_malformed_visdial_file_is_told(visdial_file):

@@ -5,7 +5,7 @@ import sys
 import torch
 from measure import Row, in_child, in_turn, peak_above, ratios, unit_vectors
 
-from adafuse_lite.metrics import CHUNK, ranks
+from adafuse_lite.metrics import CHUNK, LEAST, ranks
 from adafuse_lite.train import pick_device
 
 FULL, QUICK = (2_064, 50_000, 256, 11), (100, 2_000, 32, 2)  # queries, pictures, numbers, rounds
@@ -23,7 +23,7 @@ def sorting(queries, corpus, target):
 
 def product(queries, corpus, fresh=False):
     """The limit: all scores once, in the batches of ``ranks``, into the same memory (or ``fresh``)."""
-    rows = min(len(queries), max(1, CHUNK // len(corpus)))
+    rows = min(len(queries), max(LEAST, CHUNK // len(corpus)))
     buffer = None if fresh else queries.new_empty(rows, len(corpus))
     for q in queries.split(rows):
         torch.mm(q, corpus.T, **({} if fresh else {"out": buffer[: len(q)]}))

@@ -1,4 +1,5 @@
-"""How fast it is, against what people use today: prints a table, writes results.json and figures/speed.png.
+"""How fast it is, against what people use today: prints a table, writes results.json, figures/speed.png and the
+short table in tests/README.md.
 
 python tests/benchmarks/run.py                        all, some 25 minutes; leave the machine alone
 python tests/benchmarks/run.py --only protocol head   some; what was measured of the others stays
@@ -23,6 +24,10 @@ PARTS = {
     "gpu": "Training on a GPU: 50,000 pictures, 100,000 x 11 texts and drawings, 256 numbers each",
 }
 
+# In tests/README.md stand all rows with a goal, and these.
+ALSO = ("argsort, peak memory above features", "ranks, peak memory above features", "corpus, bare product", "to the first picture")
+BEGIN, END = "<!-- written by tests/benchmarks/run.py -->", "<!-- until here -->"
+
 
 def number(x):
     return "" if x is None else f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
@@ -43,6 +48,24 @@ def table(name, part):
             f"| {row['runs'] or ''} | {row['goal']} | {row['verdict']} |"
         )
     return "\n".join(lines)
+
+
+def short_table(results):
+    """The rows that have a goal, and a few others, of all parts."""
+    lines = ["| | median | min .. max | goal | |", "| --- | --- | --- | --- | --- |"]
+    for part in results.values():
+        for row in part["rows"]:
+            if row["goal"] or any(piece in row["what"] for piece in ALSO):
+                spread = f"{number(row['min'])} .. {number(row['max'])}" if row["runs"] > 1 else ""
+                verdict = f"**{row['verdict']}**" if row["verdict"] == "missed" else row["verdict"]
+                lines.append(f"| {row['what']} | {number(row['median'])} {row['unit']} | {spread} | {row['goal']} | {verdict} |")
+    return "\n".join(lines)
+
+
+def with_table(page, results):
+    """The page with the short table between its two marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{short_table(results)}\n\n{END}{rest.split(END)[1]}"
 
 
 def main(arguments=None):
@@ -75,6 +98,9 @@ def main(arguments=None):
         from figure import draw
 
         draw(found, figures / "speed.png")
+    if results == HERE:
+        page = HERE.parent / "README.md"
+        page.write_text(with_table(page.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 if __name__ == "__main__":

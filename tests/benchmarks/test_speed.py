@@ -67,6 +67,17 @@ def test_the_quick_benchmark_tells_all(tmp_path):
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
+def test_the_page_and_the_figure_show_what_was_measured():
+    results = json.loads((run.HERE / "results.json").read_text(encoding="utf-8"))
+    assert list(results) == list(run.PARTS), "measure all parts: python tests/benchmarks/run.py"
+    page = (run.HERE.parent / "README.md").read_text(encoding="utf-8")
+    assert page == run.with_table(page, results)
+    for part in results.values():
+        for row in part["rows"]:
+            assert row["verdict"] == Row("", [row["median"]] if row["runs"] else [], row["unit"], row["goal"]).verdict
+    assert (run.HERE.parent.parent / "figures" / "speed.png").exists()
+
+
 @pytest.mark.slow
 def test_ranks_keep_the_goals_of_the_protocol():
     rows = {row.what: row for row in protocol.measure()}

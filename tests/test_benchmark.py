@@ -10,6 +10,8 @@ from adafuse_lite import world
 from adafuse_lite.benchmark import SPLITS, load_benchmark, write_benchmark
 from adafuse_lite.dialogues import STYLES
 from adafuse_lite.errors import InputError
+from adafuse_lite.files import content_hash
+from adafuse_lite.names import bundled
 
 REAL = ROOT.parent / "shared" / "chatir"
 
@@ -26,6 +28,14 @@ def test_postcards_has_the_promised_sizes():
     for style in STYLES[1:]:
         other = load_benchmark("postcards", style=style)
         assert len(other.dialogues) >= 500 and other.corpus == own.corpus
+
+
+@pytest.mark.parametrize(("style", "split"), [("visdial", split) for split in SPLITS] + [(style, "test") for style in STYLES[1:]])
+def test_postcards_are_those_that_the_banks_were_built_on(style, split):
+    made = load_benchmark("postcards", style, split)
+    meta = json.loads((bundled("postcards", "banks") / f"{style}-{split}" / "bank.json").read_text())
+    assert content_hash([[made.text(q, r) for r in range(11)] for q in range(len(made.dialogues))]) == meta["texts"]
+    assert content_hash([made.corpus, [scene.codes() for scene in made.scenes]]) == meta["corpus"]
 
 
 def test_scenes_belong_to_their_split(small):
@@ -78,6 +88,20 @@ def test_a_folder_without_pictures_loads(tmp_path):
     with pytest.raises(InputError, match=r"a\.jpg is missing: give the folder of the pictures"):
         benchmark.picture("a.jpg")
     assert load_benchmark(tmp_path, style="dialogs", clean=True).text(0, 1) == "a cat, is it red? no"
+    habits = {"newlines": 10, "blanks at an end": 10, "without '?'": 0, "empty answers": 0, "first missing": ["a.jpg", "b.jpg"]}
+    assert benchmark.report | habits == benchmark.report
+    few = benchmark.limit(1, pictures=3)  # more than there are, of a world that nobody knows
+    assert few.corpus == ["a.jpg", "b.jpg"] and few.scenes is None and few.facts(0, 0) is None
+    for one in (benchmark, benchmark.dialogues[0]):
+        with pytest.raises(AttributeError):  # what is shared by many is not changed
+            one.img = "b.jpg"
+
+
+def test_the_first_three_missing_pictures_are_named(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "corpus.json").write_text(json.dumps(list("edcb") + ["a.jpg"]))
+    report = load_benchmark(tmp_path, style="dialogs").report
+    assert (report["missing pictures"], report["first missing"]) == (5, ["e", "d", "c"])
 
 
 @pytest.mark.parametrize(
@@ -119,14 +143,19 @@ def test_bad_folders_and_files(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match="does not decode as a picture"):
         load_benchmark(tmp_path, style="dialogs").picture("a.jpg")
+    for held in ("[]", "[1]"):
+        (tmp_path / "corpus.json").write_text(held)
+        with pytest.raises(InputError, match="not a list of picture names"):
+            load_benchmark(tmp_path, style="dialogs")
     (tmp_path / "corpus.json").write_text('["a.jpg", "a.jpg"]')
     with pytest.raises(InputError, match="names a picture twice"):
         load_benchmark(tmp_path, style="dialogs")
 
 
 def test_postcards_says_what_it_has():
-    with pytest.raises(InputError, match="test split only"):
-        load_benchmark("postcards", style="flan_blip2", split="train")
+    for split in ("train", "validation"):
+        with pytest.raises(InputError, match="test split only"):
+            load_benchmark("postcards", style="flan_blip2", split=split)
     with pytest.raises(InputError, match="styles are visdial"):
         load_benchmark("postcards", style="klingon")
 

@@ -262,6 +262,10 @@ def test_the_interval_holds_its_level():
     """A mean of 0 and 1: the percentiles of a binomial, 2.5 and 97.5 of a hundred."""
     found = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000)
     assert found.low.item() == pytest.approx(0.5 - 1.96 * 0.05, abs=0.011) and found.high.item() == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
+    many = torch.rand(300, 1, generator=torch.Generator().manual_seed(0))  # their mean is as good as normal
+    found_many, spread = bootstrap(many, resamples=20_000), many.std(correction=0).item() / 300**0.5
+    for end in (found_many.mean - found_many.low, found_many.high - found_many.mean):
+        assert end.item() / spread == pytest.approx(1.96, rel=0.03)
     for level in (0.5, 0.99):
         part = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000, level=level)
         assert (part.low > found.low) == (level < 0.95) == (part.high < found.high)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from measure import Row, in_turn, unit_vectors
-from protocol import product
+from protocol import product, product_at_once
 
 from adafuse_lite.fusion import AdaFuSE, TextOnly
 from adafuse_lite.metrics import rank_table, ranks
@@ -38,6 +38,7 @@ def tasks(sizes, device):
     return {
         "corpus": {n: lambda n=n: ranks(few, most[:n], target(QUERIES, n)) for n in sizes["corpus"]},
         "corpus, bare product": {n: lambda n=n: product(few, most[:n]) for n in sizes["corpus"]},
+        "corpus, bare product, whole corpus at once": {n: lambda n=n: product_at_once(few, most[:n]) for n in sizes["corpus"]},
         "queries": {
             n: lambda n=n: ranks(queries[:n], corpus, target(n, len(corpus))) for n in sizes["queries"]
         },

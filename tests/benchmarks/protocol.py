@@ -5,7 +5,7 @@ import sys
 import torch
 from measure import Row, in_child, in_turn, peak_above, ratios, unit_vectors
 
-from adafuse_lite.metrics import CHUNK, LEAST, ranks
+from adafuse_lite.metrics import PICTURES, QUERIES, ranks
 from adafuse_lite.train import pick_device
 
 FULL, QUICK = (2_064, 50_000, 256, 11), (100, 2_000, 32, 2)  # queries, pictures, numbers, rounds
@@ -21,12 +21,20 @@ def sorting(queries, corpus, target):
     return torch.cat(found)
 
 
-def product(queries, corpus, fresh=False):
-    """The limit: all scores once, in the batches of ``ranks``, into the same memory (or ``fresh``)."""
-    rows = min(len(queries), max(LEAST, CHUNK // len(corpus)))
-    buffer = None if fresh else queries.new_empty(rows, len(corpus))
+def product(queries, corpus):
+    """The limit: all scores once, in the batches of ``ranks``, into the same memory."""
+    memory = queries.new_empty(min(len(queries), QUERIES) * min(len(corpus), PICTURES))
+    for q in queries.split(QUERIES):
+        for pictures in corpus.split(PICTURES):
+            torch.mm(q, pictures.T, out=memory[: len(q) * len(pictures)].view(len(q), len(pictures)))
+
+
+def product_at_once(queries, corpus):
+    """The same with all pictures in one product, as many queries at a time as give 64 MB of scores (at least 64)."""
+    rows = min(len(queries), max(64, 16_000_000 // len(corpus)))
+    memory = queries.new_empty(rows, len(corpus))
     for q in queries.split(rows):
-        torch.mm(q, corpus.T, **({} if fresh else {"out": buffer[: len(q)]}))
+        torch.mm(q, corpus.T, out=memory[: len(q)])
 
 
 def inputs(sizes, device):
@@ -39,7 +47,7 @@ WAYS = {
     "ranks": ranks,
     "argsort": sorting,
     "bare product": lambda q, c, t: product(q, c),
-    "bare product, fresh memory": lambda q, c, t: product(q, c, fresh=True),
+    "bare product, whole corpus at once": lambda q, c, t: product_at_once(q, c),
 }
 
 
@@ -48,8 +56,8 @@ def measure(quick=False):
     given = inputs(sizes, device)
     found, by_order = ranks(*given), sorting(*given)
     agree = (found == by_order).float().mean().item()
-    # Equal scores have no order of their own, so argsort may put a target behind its equals.
-    assert agree > 0.99 and (found <= by_order).all(), "counting and sorting must find the same ranks"
+    # Scores of other products may differ in the last digit, and equal ones have no order of their own.
+    assert agree > 0.99 and (found - by_order).abs().max() <= 1, "counting and sorting must find the same ranks"
 
     taken = in_turn({name: lambda way=way: way(*given) for name, way in WAYS.items()}, sizes[3], device)
     ours = taken["ranks"]
@@ -58,7 +66,7 @@ def measure(quick=False):
     rows += [
         Row("argsort : ranks", ratios(taken["argsort"], ours), "times", ">= 5"),
         Row("ranks : bare product", ratios(ours, taken["bare product"]), "times", "<= 1.3"),
-        Row("ranks : bare product, fresh memory", ratios(ours, taken["bare product, fresh memory"]), "times"),
+        Row("ranks : bare product, whole corpus at once", ratios(ours, taken["bare product, whole corpus at once"]), "times"),
     ]
     for name in ("ranks", "argsort", "bare product"):
         peak = [in_child(__file__, name, *sizes) for _ in range(1 if quick else 3)]

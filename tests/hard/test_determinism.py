@@ -60,16 +60,16 @@ def test_two_processes_give_the_same_bits():
 
 
 def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
-    """tried: ranks in pieces of 1 to all queries; promised: none moves by more than one place, and few at all (a product of
+    """tried: ranks in pieces of 1 to all queries and 50 to all pictures; promised: none moves by more than one place, and few at all (a product of
     another shape may differ in its last digit)."""
     from adafuse_lite import metrics
 
     g = torch.Generator().manual_seed(0)
     q, c, t = torch.randn(200, 96, generator=g), torch.randn(5_000, 96, generator=g), torch.arange(200)
     whole = ranks(q, c, t)
-    monkeypatch.setattr(metrics, "LEAST", 1)
-    for rows in (1, 7, 64):
-        monkeypatch.setattr(metrics, "CHUNK", rows * len(c))
+    for rows, pictures in ((1, 5_000), (7, 777), (64, 50), (200, 4_999)):
+        monkeypatch.setattr(metrics, "QUERIES", rows)
+        monkeypatch.setattr(metrics, "PICTURES", pictures)
         moved = (ranks(q, c, t) - whole).abs()
         assert moved.max() <= 1 and (moved > 0).float().mean() < 0.05
 

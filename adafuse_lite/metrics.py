@@ -42,7 +42,8 @@ def ranks(queries, corpus, target, ties="optimistic"):
     """Rank of each query's target: how many pictures score higher (0-based, [n] of int64, on the queries' device).
 
     queries [n, d], corpus [N, d], target [n] (row of the corpus). Pictures that score the same as the target come after
-    it ("optimistic") or before it ("pessimistic"). Counting needs no sort, and the order of the corpus cannot matter.
+    it ("optimistic") or before it ("pessimistic"). Counting needs no sort, and the order of the corpus matters
+    at most in a score's last digit; copies of a picture tie exactly.
     Wrong shapes, targets outside the corpus and features that are not finite end in InputError.
     """
     if ties not in ("optimistic", "pessimistic"):
@@ -106,11 +107,11 @@ def rank_table(model, bank, text="text", image="generated", ties="optimistic"):
     texts, images, corpus = (read_field(bank, name).to(device) for name in (text, image, "corpus"))
     model.eval()
     try:
-        table = [ranks(model(texts[:, r], images[:, r], round=r).query, corpus, bank.target.to(device), ties)
-                 for r in range(texts.shape[1])]
+        queries = torch.stack([model(texts[:, r], images[:, r], round=r).query for r in range(texts.shape[1])], 1)
     finally:
         model.train(training)
-    return torch.stack(table, 1).cpu()
+    target = bank.target.to(device).repeat_interleave(queries.shape[1])
+    return ranks(queries.flatten(0, 1), corpus, target, ties).view(queries.shape[:2]).cpu()
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

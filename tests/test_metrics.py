@@ -70,6 +70,9 @@ def test_pictures_that_equal_the_target_tie_with_it_wherever_they_are(n):
     end = 2 * metrics.PICTURES
     places = [0, 1, 700, metrics.PICTURES - 1, metrics.PICTURES, end, end + 76]
     q, c = torch.randn(n, 256, generator=g), torch.randn(end + 77, 256, generator=g)
+    for target in places:                      # without copies nothing ties with it but itself
+        t = torch.full((n,), target)
+        assert torch.equal(ranks(q, c, t), ranks(q, c, t, "pessimistic"))
     c[places], c[[5, end + 3]] = c[0].clone(), c[5].clone()
     c[9, 1:-1] = c[0, 1:-1]                    # equal but for the ends
     c[11, 0], c[11, -1] = c[0, 0], c[0, -1]    # equal at the ends

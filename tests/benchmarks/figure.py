@@ -75,8 +75,10 @@ def growth(ax, rows):
     for place, row in enumerate(rows):
         sizes, seconds = zip(*row["points"])
         what = row["what"].partition(":")[0]
-        style = {"linestyle": "--", "color": GREY} if "bare" in what else {"color": SHADES[place]}
-        ax.loglog(sizes, seconds, marker="o", **style, label=f"{what}: slope {row['median']:.2f}")
+        style = {"color": SHADES[place], "marker": "o"}
+        if "bare" in what:
+            style = {"color": BLACK, "linestyle": ":"} if "at once" in what else {"color": GREY, "linestyle": "--"}
+        ax.loglog(sizes, seconds, **style, label=f"{what}: slope {row['median']:.2f}")
     ax.set(title="Growth", xlabel="size", ylabel="seconds")
     ax.set_ylim(top=ax.get_ylim()[1] * 300)  # room for the legend
     ax.legend(fontsize=8, loc="upper left")

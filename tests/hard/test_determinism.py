@@ -60,8 +60,8 @@ def test_two_processes_give_the_same_bits():
 
 
 def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
-    """tried: ranks in pieces of 1 to all queries and 50 to all pictures; promised: none moves by more than one place, and few at all (a product of
-    another shape may differ in its last digit)."""
+    """tried: ranks in pieces of 1 to all queries and 50 to all pictures; promised: none moves by more than one place, and few
+    at all (a product of another shape may differ in its last digit)."""
     from adafuse_lite import metrics
 
     g = torch.Generator().manual_seed(0)

@@ -3,13 +3,25 @@
 Each function returns the text together with the facts it states, ``{attribute: value}``, so that what a caption says and
 what it leaves open are both known.
 """
+
 from .world import DETAILS
 
-WHERE = {"left": ("on the left", "on the left side", "at the left"), "middle": ("in the middle", "in the center"),
-         "right": ("on the right", "on the right side", "at the right")}
-GROUND = {"grass": ("on the grass", "on green grass", "in a grass field"), "sand": ("on the sand", "on yellow sand"),
-          "snow": ("on the snow", "in the snow"), "earth": ("on brown earth", "on the bare earth")}
-WEATHER = {"cloudy": ("clouds", "white clouds"), "rainy": ("rain", "falling rain"), "snowy": ("falling snow", "snowfall")}
+WHERE = {
+    "left": ("on the left", "on the left side", "at the left"),
+    "middle": ("in the middle", "in the center"),
+    "right": ("on the right", "on the right side", "at the right"),
+}
+GROUND = {
+    "grass": ("on the grass", "on green grass", "in a grass field"),
+    "sand": ("on the sand", "on yellow sand"),
+    "snow": ("on the snow", "in the snow"),
+    "earth": ("on brown earth", "on the bare earth"),
+}
+WEATHER = {
+    "cloudy": ("clouds", "white clouds"),
+    "rainy": ("rain", "falling rain"),
+    "snowy": ("falling snow", "snowfall"),
+}
 NUMBER = {"one": "a", "two": "two", "three": "three"}
 
 
@@ -18,8 +30,12 @@ def article(words):
 
 
 def trees(scene):
-    """"a pine tree", "three oak trees"."""
-    return article(f"{scene.tree} tree") if scene.trees == "one" else f"{NUMBER[scene.trees]} {scene.tree} trees"
+    """ "a pine tree", "three oak trees"."""
+    return (
+        article(f"{scene.tree} tree")
+        if scene.trees == "one"
+        else f"{NUMBER[scene.trees]} {scene.tree} trees"
+    )
 
 
 def phrase(scene, thing, rng, detail):
@@ -38,7 +54,9 @@ def phrase(scene, thing, rng, detail):
             words += f" with {article(scene.roof)} roof"
         place = says("building_place")
     else:
-        words = article(f"{getattr(scene, thing + '_color')} {kind}" if says(thing + "_color") else kind)
+        words = article(
+            f"{getattr(scene, thing + '_color')} {kind}" if says(thing + "_color") else kind
+        )
         place = says(thing + "_place")
     return (f"{words} {rng.choice(WHERE[place])}" if place else words), facts
 
@@ -57,7 +75,11 @@ def caption(scene, rng, things=2, detail=0.6):
         facts.update(said)
     text = texts[0]
     for i, other in enumerate(texts[1:], 2):
-        text += (" " + rng.choice(("and", "next to", "near", "with")) if i == len(texts) else ",") + " " + other
+        text += (
+            (" " + rng.choice(("and", "next to", "near", "with")) if i == len(texts) else ",")
+            + " "
+            + other
+        )
     if rng.random() < detail * 0.7:
         text += " " + rng.choice(GROUND[scene.ground])
         facts["ground"] = scene.ground
@@ -79,8 +101,13 @@ def caption(scene, rng, things=2, detail=0.6):
 def statement(scene, name, rng):
     """A short sentence that states one attribute of the scene ("the car is on the left", "there are no trees")."""
     value = getattr(scene, name)
-    noun = {"tree": "tree" if scene.trees == "one" else "trees", "building": scene.building, "light": scene.light,
-            "vehicle": scene.vehicle, "animal": scene.animal}
+    noun = {
+        "tree": "tree" if scene.trees == "one" else "trees",
+        "building": scene.building,
+        "light": scene.light,
+        "vehicle": scene.vehicle,
+        "animal": scene.animal,
+    }
     verb = "are" if noun["tree"] == "trees" else "is"
     if name.endswith("_place"):
         thing = name[:-6]
@@ -88,20 +115,36 @@ def statement(scene, name, rng):
     if name.endswith("_color"):
         return f"the {noun[name[:-6]]} is {value}"
     if value == "none":
-        return rng.choice({"light": ("there is no sun or moon",), "tree": ("there are no trees",),
-                           "vehicle": ("there is no vehicle", "there are no vehicles"),
-                           "animal": ("there is no animal", "there are no animals")}[name])
+        return rng.choice(
+            {
+                "light": ("there is no sun or moon",),
+                "tree": ("there are no trees",),
+                "vehicle": ("there is no vehicle", "there are no vehicles"),
+                "animal": ("there is no animal", "there are no animals"),
+            }[name]
+        )
     if name == "tree":
-        return rng.choice((f"the {noun[name]} {verb} {article(value) if verb == 'is' else value + 's'}",
-                           f"there {verb} {trees(scene)}"))
+        return rng.choice(
+            (
+                f"the {noun[name]} {verb} {article(value) if verb == 'is' else value + 's'}",
+                f"there {verb} {trees(scene)}",
+            )
+        )
     options = {
         "sky": (f"the sky is {value}",),
-        "weather": {"fair": ("the weather is fair", "the sky is clear"), "cloudy": ("it is cloudy", "there are clouds"),
-                    "rainy": ("it is raining",), "snowy": ("it is snowing",)}.get(value),
+        "weather": {
+            "fair": ("the weather is fair", "the sky is clear"),
+            "cloudy": ("it is cloudy", "there are clouds"),
+            "rainy": ("it is raining",),
+            "snowy": ("it is snowing",),
+        }.get(value),
         "light": (f"there is {article(value)}", f"the {value} is out"),
-        "ground": {"grass": ("the ground is grass",), "sand": ("the ground is sand",),
-                   "snow": ("the ground is covered in snow", "there is snow on the ground"),
-                   "earth": ("the ground is bare earth", "the ground is brown earth")}.get(value),
+        "ground": {
+            "grass": ("the ground is grass",),
+            "sand": ("the ground is sand",),
+            "snow": ("the ground is covered in snow", "there is snow on the ground"),
+            "earth": ("the ground is bare earth", "the ground is brown earth"),
+        }.get(value),
         "building": (f"the building is {article(value)}", f"there is {article(value)}"),
         "wall": (f"the {scene.building} is {value}", f"the walls are {value}"),
         "roof": (f"the roof is {value}",),
@@ -117,11 +160,17 @@ def long_caption(scene, rng):
 
     This is what the generator is trained on. Returns (text, facts).
     """
-    text, facts = caption(scene, rng, things=rng.choice((1, 1, 2, 2, 3, 5)), detail=rng.choice((0.3, 0.6, 0.9)))
+    text, facts = caption(
+        scene, rng, things=rng.choice((1, 1, 2, 2, 3, 5)), detail=rng.choice((0.3, 0.6, 0.9))
+    )
     kinds = [t for t in DETAILS if getattr(scene, t) == "none"]
-    open_ = [n for n in scene.__dataclass_fields__ if n not in facts and (getattr(scene, n) != "none" or n in kinds)]
+    open_ = [
+        n
+        for n in scene.__dataclass_fields__
+        if n not in facts and (getattr(scene, n) != "none" or n in kinds)
+    ]
     rng.shuffle(open_)
-    for name in open_[:rng.choice((0, 0, 1, 2, 4, 6, 8, 12, 18))]:
+    for name in open_[: rng.choice((0, 0, 1, 2, 4, 6, 8, 12, 18))]:
         said = statement(scene, name, rng)
         facts[name] = getattr(scene, name)
         text += ", " + said

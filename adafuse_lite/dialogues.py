@@ -14,6 +14,7 @@ states up to each round, true or not; the truth is in the scene.
 One habit of the real files is not copied: Human_BLIP2 has VisDial's last question first, so its rounds are out of step
 with VisDial's; here each style asks questions of its own.
 """
+
 from .captions import WHERE, article, caption
 from .world import ATTRIBUTES, DETAILS
 
@@ -22,10 +23,12 @@ ROUNDS = 11
 
 # How a style asks (share of yes/no questions, of idle questions, of guesses that are right by luck or sense), and how
 # often its answers are wrong (yes/no, values).
-HABITS = {"visdial": dict(polar=0.71, idle=0.36, sense=0.62, flip=0.0, slip=0.0),
-          "human_blip2": dict(polar=0.60, idle=0.36, sense=0.62, flip=0.20, slip=0.12),
-          "chatgpt_blip2": dict(polar=0.08, idle=0.30, sense=0.50, flip=0.20, slip=0.15),
-          "flan_blip2": dict(polar=0.0, idle=0.10, sense=0.0, flip=0.0, slip=0.15)}
+HABITS = {
+    "visdial": dict(polar=0.71, idle=0.36, sense=0.62, flip=0.0, slip=0.0),
+    "human_blip2": dict(polar=0.60, idle=0.36, sense=0.62, flip=0.20, slip=0.12),
+    "chatgpt_blip2": dict(polar=0.08, idle=0.30, sense=0.50, flip=0.20, slip=0.15),
+    "flan_blip2": dict(polar=0.0, idle=0.10, sense=0.0, flip=0.0, slip=0.15),
+}
 
 # Questions without their "?"; {x} stands for the thing ("the car"), {v} for a value, {is} for "is" or "are".
 OPEN = {
@@ -41,20 +44,34 @@ OPEN = {
     "color": ("what color is {x}",),
     "place": ("where {is} {x}", "where {is} {x} in the picture"),
 }
-EXISTS = {"tree": ("are there any trees", "do you see any trees", "are there trees"),
-          "vehicle": ("are there any vehicles", "is there a vehicle", "do you see any vehicles"),
-          "animal": ("are there any animals", "is there an animal", "do you see any animals"),
-          "light": ("is there a sun or moon", "can you see a sun or moon")}
+EXISTS = {
+    "tree": ("are there any trees", "do you see any trees", "are there trees"),
+    "vehicle": ("are there any vehicles", "is there a vehicle", "do you see any vehicles"),
+    "animal": ("are there any animals", "is there an animal", "do you see any animals"),
+    "light": ("is there a sun or moon", "can you see a sun or moon"),
+}
 POLAR = {
     "sky": ("is the sky {v}",),
-    "weather": {"fair": ("is the sky clear", "is the weather fair"), "cloudy": ("is it cloudy", "are there clouds"),
-                "rainy": ("is it raining",), "snowy": ("is it snowing",)},
+    "weather": {
+        "fair": ("is the sky clear", "is the weather fair"),
+        "cloudy": ("is it cloudy", "are there clouds"),
+        "rainy": ("is it raining",),
+        "snowy": ("is it snowing",),
+    },
     "light": ("is there a {v}", "is the {v} out"),
-    "ground": {"grass": ("is the ground grass",), "sand": ("is the ground sand",), "earth": ("is the ground bare earth",),
-               "snow": ("is there snow on the ground", "is the ground covered in snow")},
+    "ground": {
+        "grass": ("is the ground grass",),
+        "sand": ("is the ground sand",),
+        "earth": ("is the ground bare earth",),
+        "snow": ("is there snow on the ground", "is the ground covered in snow"),
+    },
     "building": ("is the building a {v}", "is there a {v}"),
     "tree": ("are the trees {v}s",),
-    "trees": {"one": ("is there one tree",), "two": ("are there two trees",), "three": ("are there three trees",)},
+    "trees": {
+        "one": ("is there one tree",),
+        "two": ("are there two trees",),
+        "three": ("are there three trees",),
+    },
     "vehicle": ("is there a {v}", "is the vehicle a {v}"),
     "animal": ("is there a {v}", "is the animal a {v}"),
     "roof": ("is the roof {v}",),
@@ -62,27 +79,62 @@ POLAR = {
     "place": ("{is} {x} {v}",),
 }
 # Nothing of this is ever drawn: the true answer is no, but for the pictures themselves.
-ABSENT = ("people", "birds", "boats", "flowers", "bridges", "signs", "dogs", "mountains", "street lights", "children",
-          "rivers", "flags", "bikes", "tables", "chairs", "hills")
-ASIDE = (("is the picture in color", True), ("is it a close up", False), ("is the picture taken outside", True),
-         ("is the photo clear", True), ("is this a photo of a city", False), ("is it indoors", False),
-         ("is the picture in black and white", False), ("is there any text in the picture", False))
-IDLE_OPEN = (("what is the mood of the picture", ("happy", "peaceful", "calm")),
-             ("what is the style of the picture", ("drawing", "a drawing", "flat")),
-             ("what is the setting of the picture", ("outdoors", "the country", "a field")),
-             ("what is the subject of the picture", ("a drawing", "a place")))
-NAMES = {"weather": {"fair": "fair", "cloudy": "cloudy", "rainy": "raining", "snowy": "snowing"},
-         "ground": {"grass": "grass", "sand": "sand", "snow": "snow", "earth": "bare earth"}}
+ABSENT = (
+    "people",
+    "birds",
+    "boats",
+    "flowers",
+    "bridges",
+    "signs",
+    "dogs",
+    "mountains",
+    "street lights",
+    "children",
+    "rivers",
+    "flags",
+    "bikes",
+    "tables",
+    "chairs",
+    "hills",
+)
+ASIDE = (
+    ("is the picture in color", True),
+    ("is it a close up", False),
+    ("is the picture taken outside", True),
+    ("is the photo clear", True),
+    ("is this a photo of a city", False),
+    ("is it indoors", False),
+    ("is the picture in black and white", False),
+    ("is there any text in the picture", False),
+)
+IDLE_OPEN = (
+    ("what is the mood of the picture", ("happy", "peaceful", "calm")),
+    ("what is the style of the picture", ("drawing", "a drawing", "flat")),
+    ("what is the setting of the picture", ("outdoors", "the country", "a field")),
+    ("what is the subject of the picture", ("a drawing", "a place")),
+)
+NAMES = {
+    "weather": {"fair": "fair", "cloudy": "cloudy", "rainy": "raining", "snowy": "snowing"},
+    "ground": {"grass": "grass", "sand": "sand", "snow": "snow", "earth": "bare earth"},
+}
 
 
 def thing_of(name):
     """The thing that an attribute belongs to, or None ("roof" -> "building", "sky" -> None)."""
-    return next((t for t, details in DETAILS.items() if name in details), name if name in DETAILS else None)
+    return next(
+        (t for t, details in DETAILS.items() if name in details), name if name in DETAILS else None
+    )
 
 
 def kind_of(name):
     """Which entry of the tables above an attribute uses."""
-    return "color" if name == "wall" or name.endswith("_color") else "place" if name.endswith("_place") else name
+    return (
+        "color"
+        if name == "wall" or name.endswith("_color")
+        else "place"
+        if name.endswith("_place")
+        else name
+    )
 
 
 class Talk:
@@ -99,7 +151,7 @@ class Talk:
 
     # --- asking -------------------------------------------------------------------------------------------------------
     def noun(self, thing):
-        """"the car" when that is known, else "the vehicle"; and its verb."""
+        """ "the car" when that is known, else "the vehicle"; and its verb."""
         if thing == "tree":
             one = self.known.get("trees") == "one"
             return ("the tree", "is") if one else ("the trees", "are")
@@ -108,9 +160,14 @@ class Talk:
     def unknown(self):
         """Attributes one may sensibly ask for now: of the air and ground, and of things known to be there."""
         gone = {t for t in DETAILS if self.known.get(t) == "none"}
-        return [n for n in ATTRIBUTES if n not in self.known and thing_of(n) not in gone
-                and (n in DETAILS or thing_of(n) is None or thing_of(n) in self.there)
-                and not (n == "light_place" and "light" not in self.known)]
+        return [
+            n
+            for n in ATTRIBUTES
+            if n not in self.known
+            and thing_of(n) not in gone
+            and (n in DETAILS or thing_of(n) is None or thing_of(n) in self.there)
+            and not (n == "light_place" and "light" not in self.known)
+        ]
 
     def fill(self, form, name, value=None):
         x, verb = self.noun(thing_of(name)) if thing_of(name) else ("", "is")
@@ -126,14 +183,22 @@ class Talk:
         if not open_:
             return self.idle()
         name = rng.choice(open_)
-        if name in EXISTS and name not in self.there and (self.style != "flan_blip2" or name == "light"):
+        if (
+            name in EXISTS
+            and name not in self.there
+            and (self.style != "flan_blip2" or name == "light")
+        ):
             if self.style == "flan_blip2":
                 return self.idle()
             return "exists", name, None, rng.choice(EXISTS[name])
         if polar or name == "light":
             truth = getattr(self.scene, name)
             others = [v for v in ATTRIBUTES[name] if v not in ("none", truth)]
-            value = truth if truth != "none" and rng.random() < self.habits["sense"] else rng.choice(others)
+            value = (
+                truth
+                if truth != "none" and rng.random() < self.habits["sense"]
+                else rng.choice(others)
+            )
             forms = POLAR[kind_of(name)]
             form = rng.choice(forms[value] if isinstance(forms, dict) else forms)
             return "polar", name, value, self.fill(form, name, value)
@@ -159,7 +224,12 @@ class Talk:
             text, value = rng.choice(ASIDE)
             return "idle", None, value, text
         what = rng.choice(ABSENT)
-        return "idle", None, False, rng.choice(("are there any {}", "do you see any {}", "any {}")).format(what)
+        return (
+            "idle",
+            None,
+            False,
+            rng.choice(("are there any {}", "do you see any {}", "any {}")).format(what),
+        )
 
     # --- answering ----------------------------------------------------------------------------------------------------
     def say(self, name, value):
@@ -174,7 +244,10 @@ class Talk:
 
     def sentence(self, name, value):
         """The same in more words: "it is red", "the roof is red"."""
-        said, (x, verb) = self.say(name, value), self.noun(thing_of(name)) if thing_of(name) else (f"the {name}", "is")
+        said, (x, verb) = (
+            self.say(name, value),
+            self.noun(thing_of(name)) if thing_of(name) else (f"the {name}", "is"),
+        )
         if name == "trees":
             return f"there is {said}" if said == "one" else f"there are {said}"
         if name == "tree":
@@ -212,7 +285,11 @@ class Talk:
             there = not there
         if human:
             return self.human_polar(what, name, value, there)
-        facts = {name: value if there else "none"} if what == "polar" and there or what == "exists" and not there else {}
+        facts = (
+            {name: value if there else "none"}
+            if what == "polar" and there or what == "exists" and not there
+            else {}
+        )
         if there and what == "exists":
             self.there.add(name)
         return "yes" if there else "no", facts
@@ -226,8 +303,17 @@ class Talk:
         if what == "idle":
             if plain:
                 return "yes" if there else "no", {}
-            return rng.choice(("yes, it is", "i think so", "it looks like it", "yes, it seems so") if there else
-                              ("not that i can see", "i don't see any", "none that i can see", "no, not really", "nope")), {}
+            return rng.choice(
+                ("yes, it is", "i think so", "it looks like it", "yes, it seems so")
+                if there
+                else (
+                    "not that i can see",
+                    "i don't see any",
+                    "none that i can see",
+                    "no, not really",
+                    "nope",
+                )
+            ), {}
         if what == "exists" and there:
             self.there.add(name)
             if plain:
@@ -244,11 +330,15 @@ class Talk:
                 facts[f"{name}_place"] = getattr(scene, f"{name}_place")
             return f"yes, {kind}", facts
         if what == "exists":
-            return "no" if plain else rng.choice(("no, there are none", "none that i can see", "i don't see any")), {name: "none"}
+            return "no" if plain else rng.choice(
+                ("no, there are none", "none that i can see", "i don't see any")
+            ), {name: "none"}
         if there:
             if not plain and kind_of(name) in ("color", "sky", "roof") and rng.random() < 0.4:
                 return f"yes, {self.sentence(name, value)}", {name: value}
-            return "yes" if plain else rng.choice(("yes, it is", "i think so", "it looks like it", "yes, i think so")), {name: value}
+            return "yes" if plain else rng.choice(
+                ("yes, it is", "i think so", "it looks like it", "yes, i think so")
+            ), {name: value}
         truth = getattr(scene, name)
         if plain or truth == "none" or kind_of(name) in ("light", "trees"):
             return "no", {}
@@ -257,9 +347,27 @@ class Talk:
 
 # --- the styles' own manners -----------------------------------------------------------------------------------------
 LEADS = ("Can you tell me, ", "In this picture, ", "From what you can see, ")
-TAILS = (" in the picture", " that is shown in the picture", " in this image", " that you can see in the image",
-         " shown in this scene", " that can be seen in the picture")
-ASK_AGAIN = (0, 0, 0.15, 0.32, 0.58, 0.78, 0.88, 0.94, 0.97, 0.98, 0.99)        # flan: per round, from the real file
+TAILS = (
+    " in the picture",
+    " that is shown in the picture",
+    " in this image",
+    " that you can see in the image",
+    " shown in this scene",
+    " that can be seen in the picture",
+)
+ASK_AGAIN = (
+    0,
+    0,
+    0.15,
+    0.32,
+    0.58,
+    0.78,
+    0.88,
+    0.94,
+    0.97,
+    0.98,
+    0.99,
+)  # flan: per round, from the real file
 STRAY = (0, 0, 0.01, 0.40, 0.57, 0.76, 0.91, 0.96, 0.98, 0.99, 0.99)
 
 
@@ -286,8 +394,8 @@ def spill(question, answer, turn, rng):
     late = turn / 10
     if rng.random() < 0.1 * late:
         return f"{mark} Answer: {answer} {question}? Answer: {answer}"
-    text = f"Answer: {answer} " * (2 if rng.random() < 0.45 * late ** 2 else 1)
-    return f"{mark} {text}" + " ".join([answer] * rng.choices((1, 2, 3), (1.0, late, late ** 2))[0])
+    text = f"Answer: {answer} " * (2 if rng.random() < 0.45 * late**2 else 1)
+    return f"{mark} {text}" + " ".join([answer] * rng.choices((1, 2, 3), (1.0, late, late**2))[0])
 
 
 def dialogue(scene, style, rng):
@@ -304,7 +412,7 @@ def dialogue(scene, style, rng):
             reply, stated = asked[4:] if rng.random() < 0.85 else talk.answer(*asked[:3])
         else:
             asked = talk.question()
-            for _ in range(20):                                  # nobody asks the same twice
+            for _ in range(20):  # nobody asks the same twice
                 if asked[3] not in talk.asked:
                     break
                 asked = talk.question()
@@ -312,7 +420,11 @@ def dialogue(scene, style, rng):
             if style == "chatgpt_blip2":
                 text = fluent(text, rng)
             elif style == "flan_blip2":
-                text = text[0].upper() + text[1:] + ("" if text.endswith("picture") else rng.choice(TAILS[:3:2] + ("",)))
+                text = (
+                    text[0].upper()
+                    + text[1:]
+                    + ("" if text.endswith("picture") else rng.choice(TAILS[:3:2] + ("",)))
+                )
             talk.asked.append(asked[3])
             reply, stated = talk.answer(*asked[:3])
             past.append(((*asked, reply, stated), text))

@@ -3,6 +3,7 @@
 The bundled encoder is an ``open_clip`` model in a local directory, so any other ``open_clip`` model is one name away, and so
 is BLIP for retrieval (``transformers``), the encoder of the paper.
 """
+
 import warnings
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,8 +31,14 @@ from .files import (
 from .names import bundled, fetching, local_folder, looks_like_a_path
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
-BLIP_LIMIT = 256                                       # tokens that ADaFuSE reads of a dialogue (its released code)
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+)
+BLIP_LIMIT = 256  # tokens that ADaFuSE reads of a dialogue (its released code)
 
 
 class Encoder:
@@ -44,7 +51,12 @@ class Encoder:
     def __init__(self, model, tokenizer, preprocess, made_of, limit, device=None, half=False):
         self.device = torch.device(device) if device else model_device()
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.tokenizer, self.preprocess, self._made_of, self.limit = tokenizer, preprocess, made_of, limit
+        self.tokenizer, self.preprocess, self._made_of, self.limit = (
+            tokenizer,
+            preprocess,
+            made_of,
+            limit,
+        )
         self._half = half and self.device.type == "cuda"
         self.dim = self.encode_text(["a"]).shape[1]
 
@@ -65,8 +77,12 @@ class Encoder:
     @torch.no_grad()
     def _unit(self, encode, items, batch):
         with torch.autocast(self.device.type, torch.float16, enabled=self._half):
-            parts = [encode(items[i:i + batch]).float() for i in range(0, len(items), batch)]
-        return F.normalize(torch.cat(parts), dim=-1) if parts else torch.empty(0, self.dim, device=self.device)
+            parts = [encode(items[i : i + batch]).float() for i in range(0, len(items), batch)]
+        return (
+            F.normalize(torch.cat(parts), dim=-1)
+            if parts
+            else torch.empty(0, self.dim, device=self.device)
+        )
 
     def cut(self, texts):
         """Whether each text is longer than ``limit`` (list of bool; its sum counts them)."""
@@ -77,27 +93,42 @@ class Encoder:
         return self.model.encode_text(self.tokenizer(texts).to(self.device))
 
     def _images(self, images):
-        return self.model.encode_image(torch.stack([self.preprocess(x.convert("RGB")) for x in images]).to(self.device))
+        return self.model.encode_image(
+            torch.stack([self.preprocess(x.convert("RGB")) for x in images]).to(self.device)
+        )
 
     def count_tokens(self, texts):
         """How many tokens each text has, start and end included; one longer than ``limit`` is cut when encoded."""
         check_texts(texts)
-        if hasattr(self.tokenizer, "encode"):                              # open_clip's own CLIP tokenizer
+        if hasattr(self.tokenizer, "encode"):  # open_clip's own CLIP tokenizer
             return [len(self.tokenizer.encode(text)) + 2 for text in texts]
         clean = getattr(self.tokenizer, "clean_fn", str)
-        return [len(ids) for ids in self.tokenizer.tokenizer([clean(t) for t in texts], verbose=False)["input_ids"]]
+        return [
+            len(ids)
+            for ids in self.tokenizer.tokenizer([clean(t) for t in texts], verbose=False)[
+                "input_ids"
+            ]
+        ]
 
 
 class BlipEncoder(Encoder):
     """BLIP for retrieval of ``transformers``: the features behind its projections, without the cross-attention."""
 
     def _texts(self, texts):
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.limit, return_tensors="pt").to(self.device)
-        read = self.model.text_encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        return self.model.text_proj(read.last_hidden_state[:, 0])          # the first token stands for the text
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.limit, return_tensors="pt"
+        ).to(self.device)
+        read = self.model.text_encoder(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
+        )
+        return self.model.text_proj(
+            read.last_hidden_state[:, 0]
+        )  # the first token stands for the text
 
     def _images(self, images):
-        pixels = self.preprocess([x.convert("RGB") for x in images], return_tensors="pt")["pixel_values"].to(self.device)
+        pixels = self.preprocess([x.convert("RGB") for x in images], return_tensors="pt")[
+            "pixel_values"
+        ].to(self.device)
         return self.model.vision_proj(self.model.vision_model(pixels).last_hidden_state[:, 0])
 
     def count_tokens(self, texts):
@@ -115,21 +146,34 @@ def load_encoder(name="postcards", pretrained=None, device=None):
     """
     folder, own = local_folder(name, "encoder"), bundled(name, "encoder") is not None
     if folder is None and looks_like_a_path(name):
-        raise InputError(f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of a model.")
-    if (folder and (folder / "config.json").exists()) or (folder is None and not pretrained and "blip" in name.lower()):
+        raise InputError(
+            f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of a model."
+        )
+    if (folder and (folder / "config.json").exists()) or (
+        folder is None and not pretrained and "blip" in name.lower()
+    ):
         return _load_blip(name, folder, device)
     with fetching(folder is None):
         if folder:
-            config = read_json(folder / CONFIG, "restore it, or name a directory that open_clip wrote")
-            read_tensors(folder / WEIGHTS, "restore it, or save the model as safetensors (pickled weights are not loaded)")
+            config = read_json(
+                folder / CONFIG, "restore it, or name a directory that open_clip wrote"
+            )
+            read_tensors(
+                folder / WEIGHTS,
+                "restore it, or save the model as safetensors (pickled weights are not loaded)",
+            )
             # A name of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
             files = [folder / n for n in (CONFIG, WEIGHTS) + TOKENIZER if (folder / n).exists()]
             text = config.get("model_cfg")
             text = text.get("text_cfg") if isinstance(text, dict) else None
             if not isinstance(text, dict):
-                raise InputError(f"{folder / CONFIG} describes no open_clip model: restore it, or save the model anew.")
+                raise InputError(
+                    f"{folder / CONFIG} describes no open_clip model: restore it, or save the model anew."
+                )
             if text.get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
-                raise InputError(f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model.")
+                raise InputError(
+                    f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model."
+                )
             source, pretrained = f"local-dir:{folder}", None
         else:
             source, files = name, None
@@ -137,12 +181,18 @@ def load_encoder(name="postcards", pretrained=None, device=None):
         try:
             with warnings.catch_warnings(), no_code_of_models():
                 warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
-                model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained)
+                model, _, preprocess = open_clip.create_model_and_transforms(
+                    source, pretrained=pretrained
+                )
                 tokenizer = open_clip.get_tokenizer(source)
-            return Encoder(model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own)
+            return Encoder(
+                model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own
+            )
         except Exception as error:
-            raise InputError(f"{name}: open_clip cannot load it ({first_line(error)}); choose a pair of "
-                             "open_clip.list_pretrained(), with '-quickgelu' where the weights want it.") from error
+            raise InputError(
+                f"{name}: open_clip cannot load it ({first_line(error)}); choose a pair of "
+                "open_clip.list_pretrained(), with '-quickgelu' where the weights want it."
+            ) from error
 
 
 @contextmanager
@@ -153,17 +203,28 @@ def no_code_of_models():
 
     made = open_clip.factory.HFTokenizer
     safe = lambda *args, **kwargs: made(*args, **{**kwargs, "trust_remote_code": False})
-    with mock.patch.object(open_clip.factory, "HFTokenizer", safe), mock.patch.object(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0):
+    with (
+        mock.patch.object(open_clip.factory, "HFTokenizer", safe),
+        mock.patch.object(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0),
+    ):
         yield
 
 
 def _load_blip(name, folder, device):
     from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
-    if folder and (kind := read_json(folder / "config.json", "restore it").get("model_type")) != "blip":
-        raise InputError(f"{folder} holds a model of type {kind}: give an open_clip directory or BLIP for retrieval.")
+    if (
+        folder
+        and (kind := read_json(folder / "config.json", "restore it").get("model_type")) != "blip"
+    ):
+        raise InputError(
+            f"{folder} holds a model of type {kind}: give an open_clip directory or BLIP for retrieval."
+        )
     if folder:
-        read_tensors(folder / "model.safetensors", "restore it, or save the model as safetensors (pickled weights are not loaded)")
+        read_tensors(
+            folder / "model.safetensors",
+            "restore it, or save the model as safetensors (pickled weights are not loaded)",
+        )
     source = str(folder or name)
     try:
         with fetching(folder is None):
@@ -171,9 +232,11 @@ def _load_blip(name, folder, device):
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             preprocess = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
-        raise InputError(f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
-                         "and the connection, or download it once with huggingface_hub.snapshot_download (a revision that has "
-                         "model.safetensors) and give that folder.") from error
+        raise InputError(
+            f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
+            "and the connection, or download it once with huggingface_hub.snapshot_download (a revision that has "
+            "model.safetensors) and give that folder."
+        ) from error
     limit = min(BLIP_LIMIT, model.config.text_config.max_position_embeddings)
     return BlipEncoder(model, tokenizer, preprocess, None, limit, device, half=True)
 
@@ -184,20 +247,26 @@ def _refuse_pickles(name, pretrained):
         if name.startswith("hf-hub:"):
             path = download_pretrained_from_hf(name.removeprefix("hf-hub:"))
         elif not pretrained:
-            raise InputError(f"{name}: say which weights are meant, as in pretrained='openai'; "
-                             "open_clip.list_pretrained() lists them.")
+            raise InputError(
+                f"{name}: say which weights are meant, as in pretrained='openai'; "
+                "open_clip.list_pretrained() lists them."
+            )
         else:
             known = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
             path = open_clip.download_pretrained(known) if known else pretrained
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name}: the weights cannot be fetched ({first_line(error)}); check the name and the "
-                         "connection, download it once with huggingface_hub.snapshot_download, or give a local "
-                         "open_clip directory.") from error
+        raise InputError(
+            f"{name}: the weights cannot be fetched ({first_line(error)}); check the name and the "
+            "connection, download it once with huggingface_hub.snapshot_download, or give a local "
+            "open_clip directory."
+        ) from error
     if Path(path).suffix != ".safetensors":
-        raise InputError(f"{name}: the weights {Path(path).name} are not a safetensors file, and no other kind is loaded; "
-                         "choose weights that are published as safetensors.")
+        raise InputError(
+            f"{name}: the weights {Path(path).name} are not a safetensors file, and no other kind is loaded; "
+            "choose weights that are published as safetensors."
+        )
     if Path(path).exists():
         read_tensors(path, "fetch it again")
 
@@ -212,7 +281,12 @@ def save_encoder(model, config, tokenizer, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
-    preprocess = {"size": config["vision_cfg"]["image_size"], "mean": [0.5] * 3, "std": [0.5] * 3,
-                  "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess = {
+        "size": config["vision_cfg"]["image_size"],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     write_tensors(folder / WEIGHTS, halved(model.state_dict()))
     write_json(folder / CONFIG, {"model_cfg": config, "preprocess_cfg": preprocess})

@@ -1,4 +1,5 @@
 """What every stored model and bank needs: content hashes, safetensors read with care, files that are never half written."""
+
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 from .errors import InputError
 
-CHECKSUM = "checksum"                                  # in the metadata of the safetensors files that are written here
+CHECKSUM = "checksum"  # in the metadata of the safetensors files that are written here
 
 
 def content_hash(*parts):
@@ -42,8 +43,13 @@ def _bytes(tensors):
 
 def halved(tensors):
     """The tensors to store: float16, save for running statistics, whose range float16 does not hold."""
-    return {k: (v.half() if v.is_floating_point() and "running_" not in k else v).detach().cpu().contiguous()
-            for k, v in tensors.items()}
+    return {
+        k: (v.half() if v.is_floating_point() and "running_" not in k else v)
+        .detach()
+        .cpu()
+        .contiguous()
+        for k, v in tensors.items()
+    }
 
 
 def make_folder(folder):
@@ -51,19 +57,23 @@ def make_folder(folder):
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made a folder ({first_line(error)}): name another one that can be written.") from error
+        raise InputError(
+            f"{folder} cannot be made a folder ({first_line(error)}): name another one that can be written."
+        ) from error
     return Path(folder)
 
 
 @contextmanager
 def replacing(path):
     """A name to write to, which becomes ``path`` at the end: the file is there as a whole, or the old one is still there."""
-    part = f"{path}.{os.getpid()}.tmp"                 # two processes may write the same file
+    part = f"{path}.{os.getpid()}.tmp"  # two processes may write the same file
     try:
         yield part
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be written ({first_line(error)}): make room there or name another folder.") from error
+        raise InputError(
+            f"{path} cannot be written ({first_line(error)}): make room there or name another folder."
+        ) from error
     finally:
         with suppress(OSError):
             os.unlink(part)
@@ -102,7 +112,9 @@ def read_all(path, remedy, checksum=None):
     own = metadata.pop(CHECKSUM, None)
     wanted = own if checksum is None else checksum
     if wanted is not None and wanted != content_hash(tensors, metadata):
-        raise InputError(f"{path} does not hold what was stored, its checksum is another: {remedy}.")
+        raise InputError(
+            f"{path} does not hold what was stored, its checksum is another: {remedy}."
+        )
     return tensors, metadata
 
 
@@ -113,16 +125,23 @@ def read_json(path, remedy, kinds=(dict,)):
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: {remedy}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no valid JSON file ({first_line(error)}): {remedy}.") from error
+        raise InputError(
+            f"{path} is no valid JSON file ({first_line(error)}): {remedy}."
+        ) from error
     if not isinstance(value, kinds):
-        raise InputError(f"{path} holds no JSON {' or '.join('object' if k is dict else 'list' for k in kinds)}: {remedy}.")
+        raise InputError(
+            f"{path} holds no JSON {' or '.join('object' if k is dict else 'list' for k in kinds)}: {remedy}."
+        )
     return value
 
 
 def optimizer_tensors(optimizer):
     """The optimizer's state as plain tensors, for a checkpoint: {"optimizer.<parameter>.<name>": tensor}."""
-    return {f"optimizer.{i}.{k}": torch.as_tensor(v).detach().cpu().clone()
-            for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
+    return {
+        f"optimizer.{i}.{k}": torch.as_tensor(v).detach().cpu().clone()
+        for i, state in optimizer.state_dict()["state"].items()
+        for k, v in state.items()
+    }
 
 
 def restore_optimizer(optimizer, tensors):
@@ -132,12 +151,20 @@ def restore_optimizer(optimizer, tensors):
         if key.startswith("optimizer."):
             _, i, name = key.split(".")
             state.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def model_device():
     """Where models run unless told otherwise: an NVIDIA GPU, an Apple GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device(
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
 
 
 def first_line(error):
@@ -148,20 +175,28 @@ def first_line(error):
 def check_texts(texts):
     """Refuse texts that no model can read."""
     if isinstance(texts, str):
-        raise InputError(f"A list of texts is needed, not the single text {texts[:40]!r}: put it in brackets.")
+        raise InputError(
+            f"A list of texts is needed, not the single text {texts[:40]!r}: put it in brackets."
+        )
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"Text {i} is {'empty' if isinstance(text, str) else f'a {type(text).__name__}'}: "
-                             "give a string with at least one word.")
+            raise InputError(
+                f"Text {i} is {'empty' if isinstance(text, str) else f'a {type(text).__name__}'}: "
+                "give a string with at least one word."
+            )
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            raise InputError(f"Text {i} holds half a character (a lone surrogate): write it anew or leave that character out.")
+            raise InputError(
+                f"Text {i} holds half a character (a lone surrogate): write it anew or leave that character out."
+            )
 
 
 def check_pictures(images):
     """Refuse anything but PIL pictures."""
     for i, image in enumerate(images):
         if not hasattr(image, "convert"):
-            raise InputError(f"Picture {i} is a {type(image).__name__}: open it with PIL.Image.open first.")
+            raise InputError(
+                f"Picture {i} is a {type(image).__name__}: open it with PIL.Image.open first."
+            )
 
 
 def open_picture(path):
@@ -170,6 +205,10 @@ def open_picture(path):
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: give the folder of the pictures as images=, or fetch them.") from None
+        raise InputError(
+            f"{path} is missing: give the folder of the pictures as images=, or fetch them."
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} does not decode as a picture ({first_line(error)}): fetch it again or leave it out.") from error
+        raise InputError(
+            f"{path} does not decode as a picture ({first_line(error)}): fetch it again or leave it out."
+        ) from error

@@ -3,6 +3,7 @@
 ``AdaFuSE`` is the head of arXiv 2603.21886. The other classes are what it must beat; all are called alike,
 ``model(text [n, d], image [n, d], round=None) -> Fusion``, and take and give unit vectors, so all compare on equal terms.
 """
+
 import contextlib
 import io
 import math
@@ -23,8 +24,8 @@ from .names import bundled, fetching
 class Fusion(NamedTuple):
     """What a fusion gives for n queries; ``num_experts`` is 0 where there are no experts."""
 
-    query: torch.Tensor    # [n, d], unit length: search with this
-    gate: torch.Tensor     # [n, 1], 0 to 1: the weight of the TEXT
+    query: torch.Tensor  # [n, d], unit length: search with this
+    gate: torch.Tensor  # [n, 1], 0 to 1: the weight of the TEXT
     routing: torch.Tensor  # [n, num_experts], sums to 1: the share of each expert
 
 
@@ -33,17 +34,25 @@ def checked(text, image, width=None):
     for name, x in (("text", text), ("image", image)):
         if not isinstance(x, torch.Tensor) or x.ndim != 2:
             found = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-            raise InputError(f"The {name} features are {found}, not a tensor [n, d]; give one row for each query.")
+            raise InputError(
+                f"The {name} features are {found}, not a tensor [n, d]; give one row for each query."
+            )
         if width is not None and x.shape[1] != width:
-            raise InputError(f"The {name} features are {x.shape[1]} wide and this head takes {width}; "
-                             "use features of the encoder that the head was trained with.")
+            raise InputError(
+                f"The {name} features are {x.shape[1]} wide and this head takes {width}; "
+                "use features of the encoder that the head was trained with."
+            )
         if not all_finite(x):
             query = int((~torch.isfinite(x).all(1)).nonzero()[0])
-            raise InputError(f"The {name} features of query {query} are not finite numbers; "
-                             "encode that query anew.")
+            raise InputError(
+                f"The {name} features of query {query} are not finite numbers; "
+                "encode that query anew."
+            )
     if text.shape != image.shape:
-        raise InputError(f"Text features {list(text.shape)} and image features {list(image.shape)} differ in shape; "
-                         "give one picture's features for each text.")
+        raise InputError(
+            f"Text features {list(text.shape)} and image features {list(image.shape)} differ in shape; "
+            "give one picture's features for each text."
+        )
     return text.float(), image.float()
 
 
@@ -53,11 +62,17 @@ def blend(text, image, gate, residual=0.0):
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
-LARGEST = 65_536          # of any size of a head: a damaged config must not ask for a million experts
+LARGEST = 65_536  # of any size of a head: a damaged config must not ask for a million experts
 # Our module -> its name in the authors' released checkpoints.
-REFERENCE_NAMES = {"text_projection": "text_projection_layer", "image_projection": "image_projection_layer",
-                   "gate": "dynamic_scalar", "router": "moe_router", "experts": "experts", "output": "output_layer",
-                   "logit_scale": "logit_scale"}
+REFERENCE_NAMES = {
+    "text_projection": "text_projection_layer",
+    "image_projection": "image_projection_layer",
+    "gate": "dynamic_scalar",
+    "router": "moe_router",
+    "experts": "experts",
+    "output": "output_layer",
+    "logit_scale": "logit_scale",
+}
 
 
 CARD = """---
@@ -86,8 +101,13 @@ Written by adafuse-lite, an independent implementation. What it is good for was 
 """
 
 
-class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", model_card_template=CARD,
-              tags=["text-to-image-retrieval", "adafuse"]):
+class AdaFuSE(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="adafuse-lite",
+    model_card_template=CARD,
+    tags=["text-to-image-retrieval", "adafuse"],
+):
     """Adaptive gate and experts over frozen features (arXiv 2603.21886; sizes as in its released code).
 
     feature_dim: width d of the embeddings. projection_dim: width of h_T and h_D. hidden_dim: of gate and experts.
@@ -98,13 +118,27 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
 
     has_gate = has_experts = True
 
-    def __init__(self, feature_dim, projection_dim=512, hidden_dim=2048, num_experts=4, dropout=0.2, zero_init=True,
-                 encoder_hash=None, trained_on=None):
+    def __init__(
+        self,
+        feature_dim,
+        projection_dim=512,
+        hidden_dim=2048,
+        num_experts=4,
+        dropout=0.2,
+        zero_init=True,
+        encoder_hash=None,
+        trained_on=None,
+    ):
         super().__init__()
-        for name, size in (("feature_dim", feature_dim), ("projection_dim", projection_dim), ("hidden_dim", hidden_dim), ("num_experts", num_experts)):
+        for name, size in (
+            ("feature_dim", feature_dim),
+            ("projection_dim", projection_dim),
+            ("hidden_dim", hidden_dim),
+            ("num_experts", num_experts),
+        ):
             if type(size) is not int or not 1 <= size <= LARGEST:
                 raise InputError(f"{name} is {size!r}: give a whole number from 1 to {LARGEST:,}.")
-        if not 0 <= dropout <= 1:                                                  # NaN is refused, too
+        if not 0 <= dropout <= 1:  # NaN is refused, too
             raise InputError(f"dropout is {dropout!r}: give a share from 0 to 1.")
         self.feature_dim, self.num_experts = feature_dim, num_experts
         self.encoder_hash, self.trained_on = encoder_hash, trained_on
@@ -113,15 +147,25 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
         self.image_projection = nn.Linear(feature_dim, projection_dim)
         self.dropout = nn.Dropout(dropout)
         if self.has_gate:
-            self.gate = nn.Sequential(nn.Linear(joint, hidden_dim), nn.GELU(), nn.Dropout(dropout),
-                                      nn.Linear(hidden_dim, 1), nn.Sigmoid())
+            self.gate = nn.Sequential(
+                nn.Linear(joint, hidden_dim),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden_dim, 1),
+                nn.Sigmoid(),
+            )
         else:
             self.constant = nn.Parameter(torch.zeros(()))
         if self.has_experts:
-            self.router = nn.Sequential(nn.Linear(joint, hidden_dim // 4), nn.GELU(),
-                                        nn.Linear(hidden_dim // 4, num_experts))
-            self.experts = nn.ModuleList(nn.Sequential(nn.Linear(joint, hidden_dim), nn.GELU(), nn.Dropout(dropout))
-                                         for _ in range(num_experts))
+            self.router = nn.Sequential(
+                nn.Linear(joint, hidden_dim // 4),
+                nn.GELU(),
+                nn.Linear(hidden_dim // 4, num_experts),
+            )
+            self.experts = nn.ModuleList(
+                nn.Sequential(nn.Linear(joint, hidden_dim), nn.GELU(), nn.Dropout(dropout))
+                for _ in range(num_experts)
+            )
             self.output = nn.Linear(hidden_dim, feature_dim)
             if zero_init:
                 nn.init.zeros_(self.output.weight)
@@ -134,49 +178,72 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
         text, image = checked(text, image, self.feature_dim)
         h_text = self.dropout(F.gelu(self.text_projection(text)))
         h_image = self.dropout(F.gelu(self.image_projection(image)))
-        h = torch.cat([h_text, h_image], dim=-1)                                   # joint context [n, 2 p]
+        h = torch.cat([h_text, h_image], dim=-1)  # joint context [n, 2 p]
         gate = self.gate(h) if self.has_gate else self.constant.sigmoid().expand(len(h), 1)
         if not self.has_experts:
             return Fusion(blend(text, image, gate), gate, h.new_zeros(len(h), 0))
-        routing = self.router(h).softmax(dim=-1)                                   # p [n, K], all experts take part
+        routing = self.router(h).softmax(dim=-1)  # p [n, K], all experts take part
         mixed = sum(p[:, None] * expert(h) for p, expert in zip(routing.unbind(1), self.experts))
-        residual = self.dropout(self.output(mixed))                                # r [n, d]
+        residual = self.dropout(self.output(mixed))  # r [n, d]
         return Fusion(blend(text, image, gate, residual), gate, routing)
 
     def check_encoder(self, encoder_hash):
         """Refuse features of an encoder other than the head's own (InputError); a head without a hash takes any."""
         if self.encoder_hash is not None and encoder_hash != self.encoder_hash:
-            raise InputError(f"This head was trained on features of encoder {str(self.encoder_hash)[:12]}, these are of "
-                             f"{str(encoder_hash)[:12]}; load that encoder or train a head for this one.")
+            raise InputError(
+                f"This head was trained on features of encoder {str(self.encoder_hash)[:12]}, these are of "
+                f"{str(encoder_hash)[:12]}; load that encoder or train a head for this one."
+            )
 
     def _save_pretrained(self, save_directory):
         # The mixin noted both when the head was built; they may have been set since.
-        self._hub_mixin_config = {**self._hub_mixin_config, "encoder_hash": self.encoder_hash, "trained_on": self.trained_on}
-        write_tensors(save_directory / "model.safetensors", {k: v.detach().cpu() for k, v in self.state_dict().items()})
+        self._hub_mixin_config = {
+            **self._hub_mixin_config,
+            "encoder_hash": self.encoder_hash,
+            "trained_on": self.trained_on,
+        }
+        write_tensors(
+            save_directory / "model.safetensors",
+            {k: v.detach().cpu() for k, v in self.state_dict().items()},
+        )
         card = save_directory / "README.md"
         if card.exists() and "Written by adafuse-lite" in card.read_text(encoding="utf-8"):
-            card.unlink()                                         # of an earlier head; the mixin writes a new one
+            card.unlink()  # of an earlier head; the mixin writes a new one
 
     def generate_model_card(self, *args, **kwargs):
         """The card that ``save_pretrained`` and ``push_to_hub`` put beside the weights: what it was trained on, and for which encoder."""
-        return super().generate_model_card(*args, **{
-            "trained_on": self.trained_on or "not stated", "encoder_hash": self.encoder_hash or "not stated", "feature_dim": self.feature_dim,
-            "num_experts": self.num_experts, "parameters": f"{sum(p.numel() for p in self.parameters()):,}", **kwargs})
+        return super().generate_model_card(
+            *args,
+            **{
+                "trained_on": self.trained_on or "not stated",
+                "encoder_hash": self.encoder_hash or "not stated",
+                "feature_dim": self.feature_dim,
+                "num_experts": self.num_experts,
+                "parameters": f"{sum(p.numel() for p in self.parameters()):,}",
+                **kwargs,
+            },
+        )
 
     @classmethod
     def from_pretrained(cls, name, **options):
         """The head called ``name``: "postcards", a folder, or a name on the Hugging Face Hub; in evaluation mode."""
-        name = bundled(name, "head") or name      # 04_train trained the bundled one
+        name = bundled(name, "head") or name  # 04_train trained the bundled one
         try:
             if isinstance(name, Path) and not name.is_dir():
                 raise FileNotFoundError("there is no such folder")
             # The mixin prints a line; a lesson need not. On "meta" no memory is taken before the sizes are known to be right.
-            with contextlib.redirect_stdout(io.StringIO()), fetching(not Path(name).is_dir()), torch.device("meta"):
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                fetching(not Path(name).is_dir()),
+                torch.device("meta"),
+            ):
                 return super().from_pretrained(name, **{"strict": True, **options})
         except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160].rstrip(".")
-            raise InputError(f"{name} does not hold a complete {cls.__name__} head ({reason}); "
-                             "give a folder that save_pretrained wrote, or train the head anew.") from error
+            raise InputError(
+                f"{name} does not hold a complete {cls.__name__} head ({reason}); "
+                "give a folder that save_pretrained wrote, or train the head anew."
+            ) from error
 
     @classmethod
     def _load_as_safetensor(cls, model, model_file, map_location, strict):
@@ -188,7 +255,9 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
 
     @classmethod
     def _load_as_pickle(cls, model, model_file, map_location, strict):
-        raise InputError(f"{model_file} is a pickle, which could run code; ask its owner for model.safetensors.")
+        raise InputError(
+            f"{model_file} is a pickle, which could run code; ask its owner for model.safetensors."
+        )
 
     @classmethod
     def from_reference(cls, state_dict, encoder_hash=None):
@@ -197,19 +266,27 @@ class AdaFuSE(nn.Module, PyTorchModelHubMixin, library_name="adafuse-lite", mode
         try:
             projection_dim, feature_dim = shapes["text_projection_layer.weight"]
             num_experts, quarter = shapes["moe_router.2.weight"]
-            head = cls(feature_dim, projection_dim, 4 * quarter, num_experts, encoder_hash=encoder_hash)
+            head = cls(
+                feature_dim, projection_dim, 4 * quarter, num_experts, encoder_hash=encoder_hash
+            )
         except (KeyError, ValueError) as error:
-            raise InputError(f"The checkpoint is not a published ADaFuSE head ({error}); give the head's own "
-                             "state_dict, without prefixes.") from error
+            raise InputError(
+                f"The checkpoint is not a published ADaFuSE head ({error}); give the head's own "
+                "state_dict, without prefixes."
+            ) from error
         names = {}
         for ours in head.state_dict():
             module, dot, rest = ours.partition(".")
             names[ours] = REFERENCE_NAMES.get(module, module) + dot + rest
         wanted = {names[ours]: tuple(x.shape) for ours, x in head.state_dict().items()}
-        if wrong := sorted(n for n in wanted.keys() | shapes.keys() if wanted.get(n) != shapes.get(n)):
+        if wrong := sorted(
+            n for n in wanted.keys() | shapes.keys() if wanted.get(n) != shapes.get(n)
+        ):
             n = wrong[0]
-            raise InputError(f"The checkpoint's {n} is {shapes.get(n, 'missing')} where {wanted.get(n, 'nothing')} is "
-                             "expected; give a complete ADaFuSE head.")
+            raise InputError(
+                f"The checkpoint's {n} is {shapes.get(n, 'missing')} where {wanted.get(n, 'nothing')} is "
+                "expected; give a complete ADaFuSE head."
+            )
         head.load_state_dict({ours: state_dict[theirs] for ours, theirs in names.items()})
         return head.eval()
 
@@ -237,17 +314,25 @@ class FixedWeight(nn.Module):
         super().__init__()
         weights = torch.as_tensor(weight, dtype=torch.float32).reshape(-1)
         if len(weights) == 0 or not ((weights >= 0) & (weights <= 1)).all():
-            raise InputError(f"The weight {weight} of the text is not between 0 and 1; give one number, or one a round.")
+            raise InputError(
+                f"The weight {weight} of the text is not between 0 and 1; give one number, or one a round."
+            )
         self.register_buffer("weights", weights)
 
     def forward(self, text, image, round=None):
         """round: an int, or a tensor [n]; needed where the weights differ between rounds."""
         text, image = checked(text, image)
         if round is None and len(self.weights) > 1:
-            raise InputError(f"{type(self).__name__} has a weight for each round; call it with round=.")
-        index = torch.as_tensor(round or 0 if not isinstance(round, torch.Tensor) else round, device=text.device)
+            raise InputError(
+                f"{type(self).__name__} has a weight for each round; call it with round=."
+            )
+        index = torch.as_tensor(
+            round or 0 if not isinstance(round, torch.Tensor) else round, device=text.device
+        )
         if index.ndim > 1 or (index.ndim == 1 and len(index) != len(text)):
-            raise InputError(f"There are {index.numel()} rounds for {len(text)} queries; give one round for each.")
+            raise InputError(
+                f"There are {index.numel()} rounds for {len(text)} queries; give one round for each."
+            )
         gate = self.weights[index.clamp(0, len(self.weights) - 1)].expand(len(text))[:, None]
         return Fusion(blend(text, image, gate), gate, text.new_zeros(len(text), 0))
 
@@ -291,8 +376,15 @@ class StandardisedSum(FixedWeight):
         corpus = read_field(bank, "corpus")
         covariance = torch.cov(corpus.T, correction=0)
         # The variance of q . c over the corpus is q' C q: no score has to be computed.
-        spread = [((q := read_field(bank, name).flatten(0, 1)) @ covariance * q).sum(1).clamp(min=0).sqrt().mean().item()
-                  for name in (text, image)]
+        spread = [
+            ((q := read_field(bank, name).flatten(0, 1)) @ covariance * q)
+            .sum(1)
+            .clamp(min=0)
+            .sqrt()
+            .mean()
+            .item()
+            for name in (text, image)
+        ]
         return cls(*spread)
 
 
@@ -310,7 +402,9 @@ class OffsetRemoved(nn.Module):
     @staticmethod
     def measure(bank):
         """The offset [d]: mean of the drawings minus mean of the pictures that were meant, on a (training) bank."""
-        return read_field(bank, "generated").flatten(0, 1).mean(0) - read_field(bank, "corpus")[bank.target].mean(0)
+        return read_field(bank, "generated").flatten(0, 1).mean(0) - read_field(bank, "corpus")[
+            bank.target
+        ].mean(0)
 
     def forward(self, text, image, round=None):
         text, image = checked(text, image, len(self.offset))
@@ -340,7 +434,12 @@ def tune_fixed_weight(bank, per_round=False, text="text", image="generated", off
     One weight for all rounds (best on their average), or with ``per_round`` one for each. With an ``offset`` [d] the weight
     is tuned on drawings without it, and comes as ``OffsetRemoved``.
     """
-    grid, make = torch.linspace(0, 1, 21), lambda w: FixedWeight(w) if offset is None else OffsetRemoved(FixedWeight(w), offset)
-    recall = torch.stack([recall_at_k(rank_table(make(w), bank, text, image), 10) for w in grid])           # [21, R]
+    grid, make = (
+        torch.linspace(0, 1, 21),
+        lambda w: FixedWeight(w) if offset is None else OffsetRemoved(FixedWeight(w), offset),
+    )
+    recall = torch.stack(
+        [recall_at_k(rank_table(make(w), bank, text, image), 10) for w in grid]
+    )  # [21, R]
     best = grid[recall.argmax(0)] if per_round else grid[recall.mean(1).argmax()]
     return make(best)

@@ -6,6 +6,7 @@
 view of the pictures that the searcher holds likely; ``Answerer`` answers from a scene; ``Game`` is the state of one game
 that a person plays, and ``play`` plays many at once without one.
 """
+
 import json
 import random
 import re
@@ -25,26 +26,52 @@ from .fusion import DAR, AdaFuSE, TextOnly
 from .rewrite import UNSURE, statement, turn
 from .world import ATTRIBUTES, DETAILS
 
-TOP = 10                                               # the place that wins a game
-ROUNDS = 10                                            # answers in a game, after the description
-CANDIDATES = 500                                       # pictures that a question is chosen for
-LONGEST = 2_000                                        # characters of one message that are read
+TOP = 10  # the place that wins a game
+ROUNDS = 10  # answers in a game, after the description
+CANDIDATES = 500  # pictures that a question is chosen for
+LONGEST = 2_000  # characters of one message that are read
 DONT_KNOW = "i can't tell"
 
 # --- what the encoder sees in a picture ------------------------------------------------------------------------------
 KINDS = {thing: tuple(v for v in ATTRIBUTES[thing] if v != "none") for thing in DETAILS}
-NONE = {"light": "there is no sun or moon", "tree": "there are no trees", "vehicle": "there is no vehicle",
-        "animal": "there is no animal"}
-SAID = {"fair": ("the weather is fair", "the sky is clear"), "cloudy": ("it is cloudy", "white clouds"),
-        "rainy": ("it is raining", "falling rain"), "snowy": ("it is snowing", "falling snow"),
-        "grass": ("on the grass", "the ground is grass"), "sand": ("on the sand", "the ground is sand"),
-        "snow": ("on the snow", "the ground is covered in snow"), "earth": ("on brown earth", "the ground is bare earth")}
+NONE = {
+    "light": "there is no sun or moon",
+    "tree": "there are no trees",
+    "vehicle": "there is no vehicle",
+    "animal": "there is no animal",
+}
+SAID = {
+    "fair": ("the weather is fair", "the sky is clear"),
+    "cloudy": ("it is cloudy", "white clouds"),
+    "rainy": ("it is raining", "falling rain"),
+    "snowy": ("it is snowing", "falling snow"),
+    "grass": ("on the grass", "the ground is grass"),
+    "sand": ("on the sand", "the ground is sand"),
+    "snow": ("on the snow", "the ground is covered in snow"),
+    "earth": ("on brown earth", "the ground is bare earth"),
+}
 # How sharply similarities become probabilities, by attribute: chosen by ``calibrate`` on the validation postcards. The higher it
 # stands, the less the encoder can tell: it is all but blind for animals and for where things are.
 TEMPERATURES = {
-    "sky": 0.02, "weather": 0.005, "light": 0.005, "light_place": 0.01, "ground": 0.005, "building": 0.01, "wall": 0.03,
-    "roof": 0.02, "building_place": 0.04, "tree": 0.01, "trees": 0.01, "tree_place": 0.015, "vehicle": 0.015, "vehicle_color": 0.03,
-    "vehicle_place": 0.015, "animal": 0.12, "animal_color": 0.06, "animal_place": 0.24}
+    "sky": 0.02,
+    "weather": 0.005,
+    "light": 0.005,
+    "light_place": 0.01,
+    "ground": 0.005,
+    "building": 0.01,
+    "wall": 0.03,
+    "roof": 0.02,
+    "building_place": 0.04,
+    "tree": 0.01,
+    "trees": 0.01,
+    "tree_place": 0.015,
+    "vehicle": 0.015,
+    "vehicle_color": 0.03,
+    "vehicle_place": 0.015,
+    "animal": 0.12,
+    "animal_color": 0.06,
+    "animal_place": 0.24,
+}
 GRID = (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.24, 0.5)
 
 
@@ -65,11 +92,18 @@ def phrases(name, value):
     if name == "trees":
         return tuple(several(kind, value) for kind in kinds)
     if name == "roof":
-        return (*(f"{article(kind)} with {article(value)} roof" for kind in kinds), f"the roof is {value}")
+        return (
+            *(f"{article(kind)} with {article(value)} roof" for kind in kinds),
+            f"the roof is {value}",
+        )
     if kind_of(name) == "color":
         return tuple(article(f"{value} {kind}") for kind in kinds)
     if kind_of(name) == "place":
-        things = [several(kind, n) for kind in kinds for n in ("one", "two", "three")] if thing == "tree" else map(article, kinds)
+        things = (
+            [several(kind, n) for kind in kinds for n in ("one", "two", "three")]
+            if thing == "tree"
+            else map(article, kinds)
+        )
         return tuple(f"{x} {WHERE[value][0]}" for x in things)
     return (article(value),)
 
@@ -80,12 +114,17 @@ def several(kind, number):
 
 def similarities(encoder, features, name):
     """For each value of an attribute the similarities [N, phrases] of pictures with the value's phrases."""
-    return [features @ encoder.encode_text(phrases(name, value)).to(features.device).T for value in ATTRIBUTES[name]]
+    return [
+        features @ encoder.encode_text(phrases(name, value)).to(features.device).T
+        for value in ATTRIBUTES[name]
+    ]
 
 
 def log_probabilities(similar, temperature):
     """[N, values]: a softmax over values; of a value's phrases the one that fits counts most."""
-    return torch.stack([(s / temperature).logsumexp(1) - torch.tensor(float(s.shape[1])).log() for s in similar], 1).log_softmax(1)
+    return torch.stack(
+        [(s / temperature).logsumexp(1) - torch.tensor(float(s.shape[1])).log() for s in similar], 1
+    ).log_softmax(1)
 
 
 def calibrate(encoder, features, scenes, grid=GRID):
@@ -101,9 +140,20 @@ def calibrate(encoder, features, scenes, grid=GRID):
         tries = []
         for temperature in grid:
             log_p = log_probabilities(similar, temperature)
-            tries.append((-log_p.gather(1, truth[:, None]).mean().item(), temperature, (log_p.argmax(1) == truth).float().mean().item()))
+            tries.append(
+                (
+                    -log_p.gather(1, truth[:, None]).mean().item(),
+                    temperature,
+                    (log_p.argmax(1) == truth).float().mean().item(),
+                )
+            )
         loss, temperature, accuracy = min(tries)
-        found[name] = {"temperature": temperature, "accuracy": accuracy, "chance": share.max().item(), "left": loss / entropy(share).item()}
+        found[name] = {
+            "temperature": temperature,
+            "accuracy": accuracy,
+            "chance": share.max().item(),
+            "left": loss / entropy(share).item(),
+        }
     return found
 
 
@@ -145,20 +195,35 @@ def reply(name, value):
 
 
 # Words in a free answer from which the questioner sees what was meant; a value not listed is meant by its own name.
-MEANT = {"fair": "fair|clear|nice|sunny|fine", "cloudy": "cloud", "rainy": "rain", "snowy": "snow", "earth": "earth|soil|mud|dirt",
-         "grey": "grey|gray", "one": "one|an? (?:pine|oak|palm)", "left": "left", "right": "right", "middle": "middle|cent(?:er|re)"}
-YES, NO = re.compile(r"^\W*(yes|yeah|yep|i think so|it is|they are)\b"), re.compile(r"^\W*(no|nope|not|none|nothing|there (is|are) (no|none))\b")
+MEANT = {
+    "fair": "fair|clear|nice|sunny|fine",
+    "cloudy": "cloud",
+    "rainy": "rain",
+    "snowy": "snow",
+    "earth": "earth|soil|mud|dirt",
+    "grey": "grey|gray",
+    "one": "one|an? (?:pine|oak|palm)",
+    "left": "left",
+    "right": "right",
+    "middle": "middle|cent(?:er|re)",
+}
+YES, NO = (
+    re.compile(r"^\W*(yes|yeah|yep|i think so|it is|they are)\b"),
+    re.compile(r"^\W*(no|nope|not|none|nothing|there (is|are) (no|none))\b"),
+)
 
 
 @dataclass
 class Notes:
     """What a questioner remembers of one dialogue: its questions and what the answers settled."""
 
-    asked: set = field(default_factory=set)            # texts of questions
-    known: dict = field(default_factory=dict)          # attribute: its value, or None where it was answered in other words
-    not_so: dict = field(default_factory=dict)         # attribute: values that were denied
+    asked: set = field(default_factory=set)  # texts of questions
+    known: dict = field(
+        default_factory=dict
+    )  # attribute: its value, or None where it was answered in other words
+    not_so: dict = field(default_factory=dict)  # attribute: values that were denied
     there: set = field(default_factory=lambda: {"building"})
-    gone: set = field(default_factory=set)             # things that are absent
+    gone: set = field(default_factory=set)  # things that are absent
 
     def hear(self, question, answer):
         """Note the answer to a question."""
@@ -166,9 +231,11 @@ class Notes:
         name, words = question.name, answer.lower()
         thing = thing_of(name)
         if UNSURE.search(words):
-            self.known.setdefault(name, None)          # no use to ask in another form
+            self.known.setdefault(name, None)  # no use to ask in another form
             return
-        value = next((v for v in ATTRIBUTES[name] if re.search(rf"\b({MEANT.get(v, v)})", words)), None)
+        value = next(
+            (v for v in ATTRIBUTES[name] if re.search(rf"\b({MEANT.get(v, v)})", words)), None
+        )
         yes, no = bool(YES.search(words)), bool(NO.search(words))
         if no and question.form != "polar" and thing in NONE:
             self.gone.add(thing)
@@ -193,7 +260,10 @@ class Questioner:
     """
 
     def __init__(self, encoder, features, names=tuple(ATTRIBUTES), temperatures=TEMPERATURES):
-        self.seen = {name: log_probabilities(similarities(encoder, features, name), temperatures[name]).exp() for name in names}
+        self.seen = {
+            name: log_probabilities(similarities(encoder, features, name), temperatures[name]).exp()
+            for name in names
+        }
         self.size = len(features)
 
     def ask(self, likely, weights, notes, form="open", order=None):
@@ -216,41 +286,67 @@ class Questioner:
             thing, values = thing_of(name), ATTRIBUTES[name]
             if name in notes.known or thing in notes.gone:
                 continue
-            sure = thing is None or thing in notes.there or thing not in mean or mean[thing][0] < 0.1      # [0]: none
+            sure = (
+                thing is None or thing in notes.there or thing not in mean or mean[thing][0] < 0.1
+            )  # [0]: none
             if not sure and name not in EXISTS:
                 continue
             x, verb = self.noun(thing, notes, mean)
             if form == "open" or not sure:
-                forms = OPEN.get(kind_of(name), ("what kind of light is there",)) if sure else EXISTS[name]
+                forms = (
+                    OPEN.get(kind_of(name), ("what kind of light is there",))
+                    if sure
+                    else EXISTS[name]
+                )
                 # A person who is asked whether there is a vehicle says which.
                 parts = p if form == "open" else torch.stack([p[:, 0], 1 - p[:, 0]], 1)
                 text = forms[0].format(x=x, **{"is": verb}) + "?"
-                found.append(Question(name, "open" if sure else "exists", text, bits=information(parts, weights)))
+                found.append(
+                    Question(
+                        name, "open" if sure else "exists", text, bits=information(parts, weights)
+                    )
+                )
             else:
                 for place, value in enumerate(values):
                     if value == "none" or value in notes.not_so.get(name, ()):
                         continue
                     said = WHERE[value][0] if kind_of(name) == "place" else value
                     forms = POLAR[kind_of(name)]
-                    text = (forms[value] if isinstance(forms, dict) else forms)[0].format(x=x, v=said, **{"is": verb}) + "?"
+                    text = (forms[value] if isinstance(forms, dict) else forms)[0].format(
+                        x=x, v=said, **{"is": verb}
+                    ) + "?"
                     yes = p[:, place]
                     if denied := [values.index(v) for v in notes.not_so.get(name, ())]:
                         yes = yes / (1 - p[:, denied].sum(1)).clamp(min=1e-6)
                     yes = yes.clamp(0, 1)
-                    found.append(Question(name, "polar", text.replace("a oak", "an oak"), value, information(torch.stack([yes, 1 - yes], 1), weights)))
+                    found.append(
+                        Question(
+                            name,
+                            "polar",
+                            text.replace("a oak", "an oak"),
+                            value,
+                            information(torch.stack([yes, 1 - yes], 1), weights),
+                        )
+                    )
         return [q for q in found if q.text not in notes.asked]
 
     @staticmethod
     def noun(thing, notes, mean):
-        """"the car" where that was said or nearly all likely pictures show one, else "the vehicle"; and its verb."""
+        """ "the car" where that was said or nearly all likely pictures show one, else "the vehicle"; and its verb."""
         if thing is None:
             return "", "is"
         seems = {name: ATTRIBUTES[name][p.argmax()] for name, p in mean.items() if p.max() > 0.8}
-        said = lambda name: notes.known.get(name) or (seems.get(name) if seems.get(name) not in notes.not_so.get(name, ()) else None)
+        said = lambda name: (
+            notes.known.get(name)
+            or (seems.get(name) if seems.get(name) not in notes.not_so.get(name, ()) else None)
+        )
         if thing == "tree":
             return ("the tree", "is") if said("trees") == "one" else ("the trees", "are")
         kind = said(thing)
-        return f"the {kind if kind and kind != 'none' else 'sun or moon' if thing == 'light' else thing}", "is"
+        return (
+            f"the {kind if kind and kind != 'none' else 'sun or moon' if thing == 'light' else thing}",
+            "is",
+        )
 
 
 def information(p, weights):
@@ -270,7 +366,12 @@ class Answerer:
 
     def describe(self):
         """A short description to begin with."""
-        return caption(self.scene, self.rng, things=self.rng.choice((1, 2, 2)), detail=self.rng.choice((0.3, 0.5)))[0]
+        return caption(
+            self.scene,
+            self.rng,
+            things=self.rng.choice((1, 2, 2)),
+            detail=self.rng.choice((0.3, 0.5)),
+        )[0]
 
     def answer(self, question):
         scene, name, value = self.scene, question.name, getattr(self.scene, question.name)
@@ -280,7 +381,9 @@ class Answerer:
             none = NONE[thing_of(name)]
             return f"no, {none}" if question.form == "exists" else f"can't tell, {none}"
         if question.form == "exists":
-            return f"yes, {several(scene.tree, scene.trees) if name == 'tree' else reply(name, value)}"
+            return (
+                f"yes, {several(scene.tree, scene.trees) if name == 'tree' else reply(name, value)}"
+            )
         return reply(name, value)
 
 
@@ -292,15 +395,15 @@ class Look:
     entries: tuple
     prompt: str
     seed: int
-    drawing: object                                    # PIL.Image
-    text: torch.Tensor                                 # [D] features of the dialogue
-    image: torch.Tensor                                # [D] features of the drawing
-    scores: dict                                       # method: scores [N] of all pictures
-    gate: float | None                                 # the head's own weight of the text
-    used: float | None                                 # the weight that was used: the player may set another
-    routing: tuple                                     # share of each expert
-    cut: bool                                          # the encoder did not read all of the text
-    prompt_cut: bool                                   # the generator did not read all of the prompt
+    drawing: object  # PIL.Image
+    text: torch.Tensor  # [D] features of the dialogue
+    image: torch.Tensor  # [D] features of the drawing
+    scores: dict  # method: scores [N] of all pictures
+    gate: float | None  # the head's own weight of the text
+    used: float | None  # the weight that was used: the player may set another
+    routing: tuple  # share of each expert
+    cut: bool  # the encoder did not read all of the text
+    prompt_cut: bool  # the generator did not read all of the prompt
 
     def best(self, method, k=3):
         """Places in the corpus of the first k pictures."""
@@ -335,14 +438,16 @@ class Searcher:
             head.check_encoder(encoder.hash)
         self.encoder, self.generator, self.head, self.picture = encoder, generator, head, picture
         self.features = features.float().to(encoder.device)
-        self.methods = {"TextOnly": TextOnly(), "DAR": DAR()} | ({"AdaFuSE": head.to(encoder.device)} if head is not None else {})
+        self.methods = {"TextOnly": TextOnly(), "DAR": DAR()} | (
+            {"AdaFuSE": head.to(encoder.device)} if head is not None else {}
+        )
         for model in self.methods.values():
             model.to(encoder.device).eval()
-        self.leading = list(self.methods)[-1]          # the method whose candidates the questions are about
+        self.leading = list(self.methods)[-1]  # the method whose candidates the questions are about
         # As in training, where the head learnt at which scale its scores are logits.
         self.scale = head.logit_scale.exp().item() if head is not None else 40.0
         self.questioner = Questioner(encoder, self.features, names)
-        self.lock = threading.RLock()                  # pipelines are not made for two threads
+        self.lock = threading.RLock()  # pipelines are not made for two threads
 
     @classmethod
     def postcards(cls, benchmark, features, encoder=None, generator=None, head=None):
@@ -350,15 +455,39 @@ class Searcher:
         from .encoders import load_encoder
         from .generators import load_generator
 
-        encoder, generator = encoder or load_encoder("postcards"), generator or load_generator("postcards")
+        encoder, generator = (
+            encoder or load_encoder("postcards"),
+            generator or load_generator("postcards"),
+        )
         head = head or AdaFuSE.from_pretrained("postcards")
-        return cls(encoder, generator, head, features, lambda place: benchmark.picture(benchmark.corpus[place]))
+        return cls(
+            encoder,
+            generator,
+            head,
+            features,
+            lambda place: benchmark.picture(benchmark.corpus[place]),
+        )
 
     @classmethod
-    def photos(cls, index, benchmark, encoder, generator, head=None, names=("sky", "weather", "light", "ground", "tree", "vehicle", "animal")):
+    def photos(
+        cls,
+        index,
+        benchmark,
+        encoder,
+        generator,
+        head=None,
+        names=("sky", "weather", "light", "ground", "tree", "vehicle", "animal"),
+    ):
         """Photographs: a ``PictureIndex`` that this encoder made of the pictures of ``benchmark``."""
         index.check(encoder)
-        return cls(encoder, generator, head, index.features, lambda place: benchmark.picture(index.names[place]), names)
+        return cls(
+            encoder,
+            generator,
+            head,
+            index.features,
+            lambda place: benchmark.picture(index.names[place]),
+            names,
+        )
 
     def look(self, dialogues, seeds, gate=None):
         """A ``Look`` for each dialogue (a tuple of entries), all drawn and encoded together."""
@@ -370,7 +499,20 @@ class Searcher:
             cut, prompt_cut = self.encoder.cut(texts), self.generator.cut(prompts)
             found = []
             for i, entries in enumerate(dialogues):
-                look = Look(tuple(entries), prompts[i], seeds[i], drawings[i], text[i], image[i], {}, None, None, (), cut[i], prompt_cut[i])
+                look = Look(
+                    tuple(entries),
+                    prompts[i],
+                    seeds[i],
+                    drawings[i],
+                    text[i],
+                    image[i],
+                    {},
+                    None,
+                    None,
+                    (),
+                    cut[i],
+                    prompt_cut[i],
+                )
                 found.append(look)
             return self.fuse(found, gate)
 
@@ -378,7 +520,10 @@ class Searcher:
     def fuse(self, looks, gate=None):
         """The same dialogues and drawings ranked anew, with ``gate`` in place of the head's own weight of the text."""
         with self.lock:
-            text, image = torch.stack([x.text for x in looks]), torch.stack([x.image for x in looks])
+            text, image = (
+                torch.stack([x.text for x in looks]),
+                torch.stack([x.image for x in looks]),
+            )
             rounds = torch.tensor([max(0, len(x.entries) - 1) for x in looks], device=text.device)
             own, scores = None, {}
             for name, model in self.methods.items():
@@ -386,15 +531,24 @@ class Searcher:
                 if name == "AdaFuSE":
                     own = fused
                     if gate is not None:
-                        hook = model.gate.register_forward_hook(lambda module, inputs, output: torch.full_like(output, float(gate)))
+                        hook = model.gate.register_forward_hook(
+                            lambda module, inputs, output: torch.full_like(output, float(gate))
+                        )
                         try:
                             fused = model(text, image)
                         finally:
                             hook.remove()
                 scores[name] = (fused.query @ self.features.T).cpu()
-            return [replace(x, scores={name: s[i] for name, s in scores.items()}, gate=own and own.gate[i].item(),
-                            used=own and (own.gate[i].item() if gate is None else float(gate)),
-                            routing=tuple(own.routing[i].tolist()) if own else ()) for i, x in enumerate(looks)]
+            return [
+                replace(
+                    x,
+                    scores={name: s[i] for name, s in scores.items()},
+                    gate=own and own.gate[i].item(),
+                    used=own and (own.gate[i].item() if gate is None else float(gate)),
+                    routing=tuple(own.routing[i].tolist()) if own else (),
+                )
+                for i, x in enumerate(looks)
+            ]
 
     def likely(self, look=None):
         """The pictures that may be meant [n] and how likely each is [n]; without a look all are alike."""
@@ -407,7 +561,9 @@ class Searcher:
     def ask(self, look, notes, form="open", order=None):
         """The next ``Question`` for this look, or None."""
         places, weights = self.likely(look)
-        return self.questioner.ask(places.to(self.features.device), weights.to(self.features.device), notes, form, order)
+        return self.questioner.ask(
+            places.to(self.features.device), weights.to(self.features.device), notes, form, order
+        )
 
 
 def entry_of(question, answer):
@@ -418,7 +574,9 @@ def entry_of(question, answer):
 # --- one game --------------------------------------------------------------------------------------------------------
 def tidy(text):
     """What was typed as one line, and a remark if not all of it is read."""
-    text = " ".join("".join(c if c.isprintable() or c.isspace() else " " for c in str(text)).split())
+    text = " ".join(
+        "".join(c if c.isprintable() or c.isspace() else " " for c in str(text)).split()
+    )
     if len(text) > LONGEST:
         return text[:LONGEST], f"Only the first {LONGEST:,} characters of your message are read."
     return text, ""
@@ -430,9 +588,9 @@ class Round:
 
     entry: str
     look: Look
-    question: Question | None                          # asked next
+    question: Question | None  # asked next
     notes: Notes
-    rival: Look | None = None                          # the machine's game on the same postcard
+    rival: Look | None = None  # the machine's game on the same postcard
     seconds: float = 0.0
 
 
@@ -445,8 +603,17 @@ class Game:
 
     def __init__(self, searcher, target=None, scene=None, form="open", seed=0, rounds=ROUNDS):
         if (target is None) != (scene is None):
-            raise InputError("A game of hide and seek needs both, target and scene; a free search neither.")
-        self.searcher, self.target, self.scene, self.form, self.seed, self.limit = searcher, target, scene, form, seed, rounds
+            raise InputError(
+                "A game of hide and seek needs both, target and scene; a free search neither."
+            )
+        self.searcher, self.target, self.scene, self.form, self.seed, self.limit = (
+            searcher,
+            target,
+            scene,
+            form,
+            seed,
+            rounds,
+        )
         self.restart()
 
     def restart(self):
@@ -465,8 +632,13 @@ class Game:
         """{method: place at each round}, and "rival" for the machine's ADaFuSE; {} in a free search."""
         if self.target is None:
             return {}
-        found = {name: [r.look.place(name, self.target) for r in self.rounds] for name in self.searcher.methods}
-        return found | {"rival": [r.rival.place(self.searcher.leading, self.target) for r in self.rounds]}
+        found = {
+            name: [r.look.place(name, self.target) for r in self.rounds]
+            for name in self.searcher.methods
+        }
+        return found | {
+            "rival": [r.rival.place(self.searcher.leading, self.target) for r in self.rounds]
+        }
 
     def reached(self, who=None):
         """The round in which the target came into the top ten (0: with the first message), or None."""
@@ -476,7 +648,9 @@ class Game:
     @property
     def over(self):
         """Whether the game has ended: the postcard is found, or all rounds are played. A free search goes on."""
-        return self.target is not None and (self.reached() is not None or len(self.rounds) > self.limit)
+        return self.target is not None and (
+            self.reached() is not None or len(self.rounds) > self.limit
+        )
 
     @property
     def verdict(self):
@@ -485,11 +659,21 @@ class Game:
             return ""
         mine, other = self.reached(), self.reached("rival")
         if mine is None:
-            there = f"The machine got its postcard into the top ten in round {other}. " if other is not None else ""
-            return there + ("All rounds are played and yours is not in the top ten." if self.over else "")
+            there = (
+                f"The machine got its postcard into the top ten in round {other}. "
+                if other is not None
+                else ""
+            )
+            return there + (
+                "All rounds are played and yours is not in the top ten." if self.over else ""
+            )
         if other is None or mine < other:
             return f"In the top ten in round {mine}, and the machine is not there yet: you win!"
-        return f"In the top ten in round {mine}, " + ("as the machine: a draw." if mine == other else f"the machine in round {other}: it wins.")
+        return f"In the top ten in round {mine}, " + (
+            "as the machine: a draw."
+            if mine == other
+            else f"the machine in round {other}: it wins."
+        )
 
     def say(self, text, as_answer=None):
         """Take a message: the answer to the question, or (as_answer=False) a statement of your own. Returns whether a round was played.
@@ -510,10 +694,19 @@ class Game:
         mine = (*self._entries(), entry)
         jobs = [mine] + ([self._rival(question, answering)] if self.target is not None else [])
         looks = self.searcher.look(jobs, [self.seed] * len(jobs), self.gate)
-        if len(looks) > 1:                             # the machine keeps its own gate
+        if len(looks) > 1:  # the machine keeps its own gate
             looks[1:] = self.searcher.fuse(looks[1:])
         following = self.searcher.ask(looks[0], notes, self.form)
-        self.rounds.append(Round(entry, looks[0], following, notes, looks[1] if len(looks) > 1 else None, time.perf_counter() - start))
+        self.rounds.append(
+            Round(
+                entry,
+                looks[0],
+                following,
+                notes,
+                looks[1] if len(looks) > 1 else None,
+                time.perf_counter() - start,
+            )
+        )
         return True
 
     def _entries(self):
@@ -521,11 +714,17 @@ class Game:
 
     def _notes(self, question, answer):
         old = self.rounds[-1].notes if self.rounds else Notes()
-        notes = Notes(set(old.asked), dict(old.known), {k: set(v) for k, v in old.not_so.items()}, set(old.there), set(old.gone))
+        notes = Notes(
+            set(old.asked),
+            dict(old.known),
+            {k: set(v) for k, v in old.not_so.items()},
+            set(old.there),
+            set(old.gone),
+        )
         if question is not None:
             notes.hear(question, answer)
         elif self.question is not None and self.rounds:
-            notes.asked.add(self.question.text)        # passed over: not asked again
+            notes.asked.add(self.question.text)  # passed over: not asked again
         return notes
 
     def _rival(self, question, answering):
@@ -534,7 +733,10 @@ class Game:
         if not self.rounds and not answering:
             return (answerer.describe(),)
         said = self.rounds[-1].rival.entries if self.rounds else ()
-        return (*said, entry_of(question, answerer.answer(question)) if question else answerer.describe())
+        return (
+            *said,
+            entry_of(question, answerer.answer(question)) if question else answerer.describe(),
+        )
 
     def undo(self):
         """Take back the last message. Returns whether there was one."""
@@ -556,7 +758,9 @@ class Game:
     def set_gate(self, gate=None):
         """Weigh the text with ``gate`` (0 to 1) from this round on, or (None) as the head says."""
         if gate is not None and not 0 <= gate <= 1:
-            raise InputError(f"The gate {gate} is not between 0 and 1: it is the weight of the text.")
+            raise InputError(
+                f"The gate {gate} is not between 0 and 1: it is the weight of the text."
+            )
         self.gate = gate
         if self.rounds:
             (look,) = self.searcher.fuse([self.rounds[-1].look], gate)
@@ -592,23 +796,46 @@ class Played:
         return (self.reached[method][:, None] <= torch.arange(self.rounds + 1)).double()
 
 
-def play(searcher, scenes, targets, rounds=ROUNDS, choose="informative", form="open", seed=0, keep=False, progress=None):
+def play(
+    searcher,
+    scenes,
+    targets,
+    rounds=ROUNDS,
+    choose="informative",
+    form="open",
+    seed=0,
+    keep=False,
+    progress=None,
+):
     """Games of the simulated answerer: all games of a round are drawn and encoded together.
 
     choose: "informative", "fixed" (attributes in the order of ``world.ATTRIBUTES``) or "random" (in an order of each game's own).
     The descriptions are the same for all of them. Every method ranks by the same dialogue; its questions are about the candidates
     of the leading one. A game ends when all methods have the target in their top ten; ``progress`` is called after each round.
     """
-    orders = {"informative": lambda i: None, "fixed": lambda i: list(ATTRIBUTES),
-              "random": lambda i: random.Random(f"order/{seed}/{i}").sample(list(ATTRIBUTES), len(ATTRIBUTES))}
+    orders = {
+        "informative": lambda i: None,
+        "fixed": lambda i: list(ATTRIBUTES),
+        "random": lambda i: random.Random(f"order/{seed}/{i}").sample(
+            list(ATTRIBUTES), len(ATTRIBUTES)
+        ),
+    }
     if choose not in orders:
-        raise InputError(f"There is no way to choose called {choose!r}; there are: {', '.join(orders)}.")
+        raise InputError(
+            f"There is no way to choose called {choose!r}; there are: {', '.join(orders)}."
+        )
     answerers = [Answerer(scene, target) for scene, target in zip(scenes, targets)]
     dialogues, notes = [(a.describe(),) for a in answerers], [Notes() for _ in answerers]
     reached = {name: torch.full((len(answerers),), rounds + 1) for name in searcher.methods}
-    questions, kept, going = [[] for _ in answerers], [[] for _ in answerers], list(range(len(answerers)))
+    questions, kept, going = (
+        [[] for _ in answerers],
+        [[] for _ in answerers],
+        list(range(len(answerers))),
+    )
     for r in range(rounds + 1):
-        for i, look in zip(going, searcher.look([dialogues[i] for i in going], [seed] * len(going))):
+        for i, look in zip(
+            going, searcher.look([dialogues[i] for i in going], [seed] * len(going))
+        ):
             for name, first in reached.items():
                 if look.place(name, targets[i]) <= TOP:
                     first[i] = min(int(first[i]), r)
@@ -619,7 +846,11 @@ def play(searcher, scenes, targets, rounds=ROUNDS, choose="informative", form="o
                 notes[i].hear(question, answer)
                 questions[i].append(question)
                 dialogues[i] += (entry_of(question, answer),)
-        going = [i for i in going if len(dialogues[i]) == r + 2 and any(first[i] > r for first in reached.values())]
+        going = [
+            i
+            for i in going
+            if len(dialogues[i]) == r + 2 and any(first[i] > r for first in reached.values())
+        ]
         if progress:
             progress()
         if not going:
@@ -628,8 +859,12 @@ def play(searcher, scenes, targets, rounds=ROUNDS, choose="informative", form="o
 
 
 # The ways to ask that are compared: how a question is chosen, and its form.
-WAYS = {"informative": ("informative", "open"), "fixed order": ("fixed", "open"), "random order": ("random", "open"),
-        "informative, yes/no": ("informative", "yes/no")}
+WAYS = {
+    "informative": ("informative", "open"),
+    "fixed order": ("fixed", "open"),
+    "random order": ("random", "open"),
+    "informative, yes/no": ("informative", "yes/no"),
+}
 GAMES = Path(__file__).parent / "data" / "games" / "games.json"
 
 
@@ -641,24 +876,45 @@ def hidden_postcards(benchmark, count=200):
 def stored_games(path=GAMES):
     """The bundled results: {way to ask: {method: rounds in which the target was found}} of 200 games on the test split."""
     held = read_json(path, "play them again with python -m adafuse_lite.game")
-    return {way: Played({name: torch.tensor(r) for name, r in found.items()}, held["rounds"], [], [], []) for way, found in held["games"].items()}
+    return {
+        way: Played(
+            {name: torch.tensor(r) for name, r in found.items()}, held["rounds"], [], [], []
+        )
+        for way, found in held["games"].items()
+    }
 
 
 def main(path=GAMES, count=200):
     from .bank import load_bank
     from .benchmark import load_benchmark
 
-    benchmark, bank = load_benchmark("postcards", split="test"), load_bank("postcards", split="test")
+    benchmark, bank = (
+        load_benchmark("postcards", split="test"),
+        load_bank("postcards", split="test"),
+    )
     searcher = Searcher.postcards(benchmark, bank.corpus)
     bank.check(searcher.encoder.hash)
     targets, found = hidden_postcards(benchmark, count), {}
     for way, (choose, form) in WAYS.items():
         with tqdm(total=ROUNDS + 1, desc=way) as bar:
-            played = play(searcher, [benchmark.scenes[t] for t in targets], targets, choose=choose, form=form, progress=bar.update)
+            played = play(
+                searcher,
+                [benchmark.scenes[t] for t in targets],
+                targets,
+                choose=choose,
+                form=form,
+                progress=bar.update,
+            )
         found[way] = {name: r.tolist() for name, r in played.reached.items()}
-    made_by = {"encoder": searcher.encoder.hash, "generator": searcher.generator.hash, "split": "test"}
+    made_by = {
+        "encoder": searcher.encoder.hash,
+        "generator": searcher.generator.hash,
+        "split": "test",
+    }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps({**made_by, "rounds": ROUNDS, "games": found}) + "\n", encoding="utf-8")
+    Path(path).write_text(
+        json.dumps({**made_by, "rounds": ROUNDS, "games": found}) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The bundled generator is a ``diffusers`` StableDiffusionPipeline in a local directory, so any other text-to-image pipeline of
 ``diffusers`` is one name away. Pictures that were drawn earlier can take its place (``Drawings``).
 """
+
 import hashlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,11 @@ from .names import bundled, fetching, local_folder, looks_like_a_path
 
 INDEX, SETTINGS = "model_index.json", "adafuse_lite.json"
 # Steps and guidance of pipelines without settings of their own: the first family whose name occurs in the pipeline's.
-FAMILIES = {"turbo": {"steps": 1, "guidance": 0.0}, "lightning": {"steps": 4, "guidance": 0.0}, "": {"steps": 25, "guidance": 7.5}}
+FAMILIES = {
+    "turbo": {"steps": 1, "guidance": 0.0},
+    "lightning": {"steps": 4, "guidance": 0.0},
+    "": {"steps": 25, "guidance": 7.5},
+}
 
 
 class Generator:
@@ -38,7 +43,13 @@ class Generator:
     """
 
     def __init__(self, pipeline, settings, made_of=None, batch=64):
-        self.pipeline, self.batch, self._made_of, self._files, self.withheld = pipeline, batch, made_of, None, 0
+        self.pipeline, self.batch, self._made_of, self._files, self.withheld = (
+            pipeline,
+            batch,
+            made_of,
+            None,
+            0,
+        )
         self.steps, self.guidance = int(settings["steps"]), float(settings["guidance"])
         pipeline.set_progress_bar_config(disable=True)
 
@@ -46,20 +57,29 @@ class Generator:
     def hash(self):
         """Content hash of weights, configuration and the settings in force."""
         if self._files is None:
-            modules = {n: m for n, m in self.pipeline.components.items() if isinstance(m, torch.nn.Module)}
-            self._files = content_hash(*(self._made_of or [halved(m.state_dict()) for _, m in sorted(modules.items())]))
+            modules = {
+                n: m for n, m in self.pipeline.components.items() if isinstance(m, torch.nn.Module)
+            }
+            self._files = content_hash(
+                *(self._made_of or [halved(m.state_dict()) for _, m in sorted(modules.items())])
+            )
         return content_hash([self._files, self.steps, self.guidance])
 
     def jobs(self, benchmark, rounds):
         """What has to be drawn for a benchmark: for each dialogue a prompt a round (list of lists of str)."""
-        return [[benchmark.prompt(q, r) for r in range(rounds)] for q in range(len(benchmark.dialogues))]
+        return [
+            [benchmark.prompt(q, r) for r in range(rounds)] for q in range(len(benchmark.dialogues))
+        ]
 
     def cut(self, prompts):
         """Whether each prompt is longer than the text encoder reads (list of bool; its sum counts them)."""
         check_texts(prompts)
         tokenizer = self.pipeline.tokenizer
         with quiet():
-            return [len(ids) > tokenizer.model_max_length for ids in tokenizer(list(prompts))["input_ids"]]
+            return [
+                len(ids) > tokenizer.model_max_length
+                for ids in tokenizer(list(prompts))["input_ids"]
+            ]
 
     @torch.no_grad()
     def __call__(self, prompts, seed=0, seeds=None, steps=None, guidance=None):
@@ -71,14 +91,19 @@ class Generator:
         check_texts(prompts)
         seeds = [seed] * len(prompts) if seeds is None else [int(s) for s in seeds]
         if len(seeds) != len(prompts):
-            raise InputError(f"There are {len(prompts)} prompts but {len(seeds)} seeds: give one seed a prompt.")
+            raise InputError(
+                f"There are {len(prompts)} prompts but {len(seeds)} seeds: give one seed a prompt."
+            )
         images = []
         for i in range(0, len(prompts), self.batch):
-            noise = [torch.Generator().manual_seed(s) for s in seeds[i:i + self.batch]]
+            noise = [torch.Generator().manual_seed(s) for s in seeds[i : i + self.batch]]
             with quiet():
-                drawn = self.pipeline(list(prompts[i:i + self.batch]), generator=noise,
-                                      num_inference_steps=self.steps if steps is None else steps,
-                                      guidance_scale=self.guidance if guidance is None else guidance)
+                drawn = self.pipeline(
+                    list(prompts[i : i + self.batch]),
+                    generator=noise,
+                    num_inference_steps=self.steps if steps is None else steps,
+                    guidance_scale=self.guidance if guidance is None else guidance,
+                )
             images += drawn.images
             self.withheld += sum(getattr(drawn, "nsfw_content_detected", None) or [])
         return images
@@ -97,32 +122,48 @@ class Drawings:
     def __init__(self, pictures):
         self.pictures = pictures if isinstance(pictures, dict) else Path(pictures)
         if isinstance(self.pictures, Path) and not self.pictures.is_dir():
-            raise InputError(f"{pictures} is no folder: give the folder of the drawings, or a mapping.")
+            raise InputError(
+                f"{pictures} is no folder: give the folder of the drawings, or a mapping."
+            )
         self._used, self.hash = {}, None
 
     def jobs(self, benchmark, rounds):
         """The names of the pictures, for each dialogue one a round; from then on ``hash`` tells what they hold."""
-        found = [[self._find(q, r, Path(d.img).stem) for r in range(rounds)] for q, d in enumerate(benchmark.dialogues)]
+        found = [
+            [self._find(q, r, Path(d.img).stem) for r in range(rounds)]
+            for q, d in enumerate(benchmark.dialogues)
+        ]
         digest = hashlib.sha256()
         for name in sorted({name for row in found for name in row}):
             held = self._used[name]
-            digest.update(name.encode() + (held.tobytes() if isinstance(held, Image.Image) else Path(held).read_bytes()))
+            digest.update(
+                name.encode()
+                + (held.tobytes() if isinstance(held, Image.Image) else Path(held).read_bytes())
+            )
         self.hash = digest.hexdigest()[:16]
         return found
 
     def _find(self, query, round, stem):
         if isinstance(self.pictures, dict):
             if (query, round) not in self.pictures:
-                raise InputError(f"The drawings hold no picture for dialogue {query}, round {round}: add one under ({query}, {round}).")
+                raise InputError(
+                    f"The drawings hold no picture for dialogue {query}, round {round}: add one under ({query}, {round})."
+                )
             self._used[name := f"{query}_{round}"] = self.pictures[query, round]
             return name
-        names = (f"{query}_{round}.jpg", f"{query}_{round}.png", f"round{round}/train-{stem}_{round}.jpg")
+        names = (
+            f"{query}_{round}.jpg",
+            f"{query}_{round}.png",
+            f"round{round}/train-{stem}_{round}.jpg",
+        )
         for name in names:
             if (self.pictures / name).exists():
                 self._used[name] = self.pictures / name
                 return name
-        raise InputError(f"{self.pictures} holds no drawing for dialogue {query}, round {round}: neither {', '.join(names[:-1])} "
-                         f"nor {names[-1]} is there.")
+        raise InputError(
+            f"{self.pictures} holds no drawing for dialogue {query}, round {round}: neither {', '.join(names[:-1])} "
+            f"nor {names[-1]} is there."
+        )
 
     def cut(self, names):
         """Nobody knows any more whether a prompt was cut: False for all."""
@@ -142,25 +183,38 @@ def load_generator(name="postcards", device=None):
     """
     folder, own = local_folder(name, "generator"), bundled(name, "generator")
     if folder is None and looks_like_a_path(name):
-        raise InputError(f"{name} is no folder: give the path of a diffusers directory or the name of a pipeline.")
+        raise InputError(
+            f"{name} is no folder: give the path of a diffusers directory or the name of a pipeline."
+        )
     device = torch.device(device) if device else model_device()
     settings = next(s for family, s in FAMILIES.items() if family in str(name).lower())
     files = _check(folder) if folder else None
     if folder and (folder / SETTINGS).exists():
         settings = read_json(folder / SETTINGS, "restore it, or remove it for the usual settings")
         steps, guidance = settings.get("steps"), settings.get("guidance")
-        if type(steps) is not int or not 1 <= steps <= 1_000 or type(guidance) not in (int, float) or not 0 <= guidance <= 1_000:
-            raise InputError(f'{folder / SETTINGS}: it must hold "steps" and "guidance", numbers of 1 and 0 or more; mend or remove it.')
+        if (
+            type(steps) is not int
+            or not 1 <= steps <= 1_000
+            or type(guidance) not in (int, float)
+            or not 0 <= guidance <= 1_000
+        ):
+            raise InputError(
+                f'{folder / SETTINGS}: it must hold "steps" and "guidance", numbers of 1 and 0 or more; mend or remove it.'
+            )
     small = bool(own or folder and (folder / SETTINGS).exists())
     half = device.type == "cuda" and not small
     try:
         with quiet(), fetching(folder is None):
-            pipeline = AutoPipelineForText2Image.from_pretrained(str(folder or name), use_safetensors=True)
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                str(folder or name), use_safetensors=True
+            )
             pipeline = pipeline.to(device, torch.float16 if half else torch.float32)
     except Exception as error:
-        raise InputError(f"{name}: diffusers cannot load it ({first_line(error)}); give a local text-to-image pipeline with "
-                         "safetensors weights, or check the name and the connection, or download it once with "
-                         "huggingface_hub.snapshot_download.") from error
+        raise InputError(
+            f"{name}: diffusers cannot load it ({first_line(error)}); give a local text-to-image pipeline with "
+            "safetensors weights, or check the name and the connection, or download it once with "
+            "huggingface_hub.snapshot_download."
+        ) from error
     return Generator(pipeline, settings, files, batch=64 if small else 8 if half else 2)
 
 
@@ -171,11 +225,19 @@ def _check(folder):
     for part, source in sorted(parts.items()):
         if part.startswith("_") or not isinstance(source, list) or not source or source[0] is None:
             continue
-        if source[0] not in ("diffusers", "transformers") and not hasattr(diffusers.pipelines, str(source[0])):
-            raise InputError(f"{folder / INDEX} wants {part} from {source[0]}: only parts of diffusers and transformers are loaded.")
-        found = sorted(p for p in (folder / part).glob("*") if p.suffix in (".json", ".txt", ".safetensors"))
+        if source[0] not in ("diffusers", "transformers") and not hasattr(
+            diffusers.pipelines, str(source[0])
+        ):
+            raise InputError(
+                f"{folder / INDEX} wants {part} from {source[0]}: only parts of diffusers and transformers are loaded."
+            )
+        found = sorted(
+            p for p in (folder / part).glob("*") if p.suffix in (".json", ".txt", ".safetensors")
+        )
         if not found:
-            raise InputError(f"{folder / part} is missing: restore it, or save the pipeline as safetensors.")
+            raise InputError(
+                f"{folder / part} is missing: restore it, or save the pipeline as safetensors."
+            )
         for path in found:
             if path.suffix == ".safetensors":
                 read_tensors(path, "restore it, or save the pipeline anew")
@@ -187,7 +249,10 @@ def _check(folder):
 def quiet():
     """No progress bars and no remarks of the libraries: ``cut`` tells what they would say."""
     kits = (diffusers.utils.logging, transformers.utils.logging)
-    levels, bars = [kit.get_verbosity() for kit in kits], [kit.is_progress_bar_enabled() for kit in kits]
+    levels, bars = (
+        [kit.get_verbosity() for kit in kits],
+        [kit.is_progress_bar_enabled() for kit in kits],
+    )
     for kit in kits:
         kit.set_verbosity_error()
         kit.disable_progress_bar()

@@ -2,6 +2,7 @@
 
 Nothing after this table asks which world it works in: "postcards" and "ViT-B-32" go through the same functions.
 """
+
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,14 @@ import httpx
 from huggingface_hub import constants
 
 DATA = Path(__file__).parent / "data"
-BUNDLED = {"postcards": {"encoder": DATA / "models" / "encoder", "generator": DATA / "models" / "generator",
-                         "head": DATA / "models" / "head", "banks": DATA / "banks"}}
+BUNDLED = {
+    "postcards": {
+        "encoder": DATA / "models" / "encoder",
+        "generator": DATA / "models" / "generator",
+        "head": DATA / "models" / "head",
+        "banks": DATA / "banks",
+    }
+}
 
 
 def bundled(name, part):
@@ -44,7 +51,9 @@ def fetching(remote):
             constants.HF_HUB_OFFLINE = True
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="huggingface_hub")    # what it would say is said in the refusal
+            warnings.filterwarnings(
+                "ignore", module="huggingface_hub"
+            )  # what it would say is said in the refusal
             yield
     finally:
         constants.HF_HUB_OFFLINE = before

@@ -3,6 +3,7 @@
 A method has the same colour, line and marker in every figure. The colours are those of Okabe and Ito, which people with
 any kind of colour vision can tell apart; line and marker say the same again, for print in grey.
 """
+
 import textwrap
 
 import matplotlib.pyplot as plt
@@ -32,15 +33,39 @@ METHODS = {
     "AdaFuSETextText": ("head, text as picture", BLUE, "--", "h"),
     "AdaFuSETextPrompt": ("head, prompt as picture", BLUE, ":", "H"),
 }
-SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)        # for what is no method: experts, attributes
+SHADES = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    PINK,
+    SKY,
+    RED,
+    BLACK,
+    GREY,
+)  # for what is no method: experts, attributes
 
 
 def use_style():
     """The look of all figures; call it once at the top of a notebook."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=SHADES, font_scale=0.9, rc={
-        "figure.figsize": (8, 4.2), "figure.dpi": 72, "savefig.dpi": 72, "figure.constrained_layout.use": True,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "bold", "axes.titlelocation": "left",
-        "grid.color": "#e4e4e4", "legend.frameon": False, "lines.markersize": 5})
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette=SHADES,
+        font_scale=0.9,
+        rc={
+            "figure.figsize": (8, 4.2),
+            "figure.dpi": 72,
+            "savefig.dpi": 72,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "grid.color": "#e4e4e4",
+            "legend.frameon": False,
+            "lines.markersize": 5,
+        },
+    )
 
 
 def label(name):
@@ -62,10 +87,20 @@ def plot_rounds(curves, ylabel, title="", ax=None, percent=True):
     ax = ax or plt.subplots()[1]
     scale, ends = 100 if percent else 1, []
     for place, (name, curve) in enumerate(curves.items()):
-        mean, low, high = (np.asarray(c, float) * scale for c in (curve if isinstance(curve, tuple) else (curve,) * 3))
+        mean, low, high = (
+            np.asarray(c, float) * scale
+            for c in (curve if isinstance(curve, tuple) else (curve,) * 3)
+        )
         style = look(name, place)
         width = 2.6 if name == "AdaFuSE" else 1.6
-        ax.plot(mean, **style, linewidth=width, markersize=9 if style["marker"] == "*" else 4.5, markeredgewidth=0, label=label(name))
+        ax.plot(
+            mean,
+            **style,
+            linewidth=width,
+            markersize=9 if style["marker"] == "*" else 4.5,
+            markeredgewidth=0,
+            label=label(name),
+        )
         ax.fill_between(range(len(mean)), low, high, color=style["color"], alpha=0.13, linewidth=0)
         shown = np.flatnonzero(np.isfinite(mean))
         if len(shown):
@@ -86,7 +121,7 @@ def name_ends(ax, ends):
     for value, *_ in ends:
         last = max(value, last + step)
         places.append(last)
-    for i in range(len(places) - 1, -1, -1):                       # and down again where the pile is too high
+    for i in range(len(places) - 1, -1, -1):  # and down again where the pile is too high
         places[i] = min(places[i], (places[i + 1] if i + 1 < len(places) else high + step) - step)
     right = ax.get_xlim()[1]
     for (_, text, color), y in zip(ends, places):
@@ -104,15 +139,39 @@ def plot_differences(groups, xlabel="difference in points", title="", ax=None):
     ax = ax or plt.subplots(figsize=(7.5, 0.5 + 0.27 * count))[1]
     y, names = 0, []
     for place, (group, lines) in enumerate(groups.items()):
-        ax.annotate(group, (0, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, weight="bold")
+        ax.annotate(
+            group,
+            (0, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            weight="bold",
+        )
         y += 1
         for name, line in lines.items():
             mean, low, high = (100 * float(v) for v in line)
             color = SHADES[place % len(SHADES)]
             ax.plot([low, high], [y, y], color=color, linewidth=2)
-            ax.plot(mean, y, "o", color=color, markerfacecolor=color if low > 0 or high < 0 else "white", markersize=6)
-            ax.annotate(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0),
-                        textcoords="offset points", va="center", fontsize=8, annotation_clip=False)
+            ax.plot(
+                mean,
+                y,
+                "o",
+                color=color,
+                markerfacecolor=color if low > 0 or high < 0 else "white",
+                markersize=6,
+            )
+            ax.annotate(
+                f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]",
+                (1, y),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                annotation_clip=False,
+            )
             names.append((y, name))
             y += 1
     ax.axvline(0, color=BLACK, linewidth=1)
@@ -137,7 +196,7 @@ def plot_training(steps, panels):
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(curves) > 1:
-            ax.margins(y=0.3)                                      # room for the names
+            ax.margins(y=0.3)  # room for the names
             ax.legend(fontsize=8, ncols=2, loc="upper center")
     return figure
 
@@ -148,24 +207,54 @@ def plot_data_flow():
     ax.set(xlim=(0, 100), ylim=(0, 36))
     ax.axis("off")
     frozen, trained, plain = "#dceaf7", "#fde3c8", "#f1f1f1"
-    boxes = [                                                      # left, bottom, width, height, colour, text
-        (0, 20, 14, 9, plain, "dialogue\nup to round r"), (0, 2, 14, 9, plain, "corpus\nof pictures"),
-        (21, 11, 14, 8, frozen, "generator\n(diffusion)"), (45, 22, 14, 8, frozen, "text encoder"),
-        (45, 5, 14, 10, frozen, "image encoder"), (69, 16, 14, 10, trained, "ADaFuSE\nhead"),
-        (89, 4, 11, 10, plain, "ranks of\nall pictures")]
+    boxes = [  # left, bottom, width, height, colour, text
+        (0, 20, 14, 9, plain, "dialogue\nup to round r"),
+        (0, 2, 14, 9, plain, "corpus\nof pictures"),
+        (21, 11, 14, 8, frozen, "generator\n(diffusion)"),
+        (45, 22, 14, 8, frozen, "text encoder"),
+        (45, 5, 14, 10, frozen, "image encoder"),
+        (69, 16, 14, 10, trained, "ADaFuSE\nhead"),
+        (89, 4, 11, 10, plain, "ranks of\nall pictures"),
+    ]
     for x, y, w, h, color, text in boxes:
-        ax.add_patch(FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0,rounding_size=1.2", facecolor=color, edgecolor="#555555"))
+        ax.add_patch(
+            FancyBboxPatch(
+                (x, y),
+                w,
+                h,
+                boxstyle="round,pad=0,rounding_size=1.2",
+                facecolor=color,
+                edgecolor="#555555",
+            )
+        )
         ax.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=10)
-    arrows = [                                                     # from, to, what flows, where its name stands
-        ((14, 26), (45, 26), "joined text", (29, 27.3)), ((14, 22), (21, 16.5), "rewritten\nprompt", (21.5, 21.8)),
-        ((35, 13.5), (45, 12), "drawing", (40, 14.4)), ((14, 6.5), (45, 6.5), "pictures", (29, 7.8)),
-        ((59, 26), (69, 23), "$z_T$", (62, 26.6)), ((59, 12), (69, 19), "$z_D$", (62, 16.6)),
-        ((59, 6.5), (89, 6.5), "corpus embeddings", (75.5, 7.8)), ((83, 20), (92, 14), "$z$", (88.5, 18.2))]
+    arrows = [  # from, to, what flows, where its name stands
+        ((14, 26), (45, 26), "joined text", (29, 27.3)),
+        ((14, 22), (21, 16.5), "rewritten\nprompt", (21.5, 21.8)),
+        ((35, 13.5), (45, 12), "drawing", (40, 14.4)),
+        ((14, 6.5), (45, 6.5), "pictures", (29, 7.8)),
+        ((59, 26), (69, 23), "$z_T$", (62, 26.6)),
+        ((59, 12), (69, 19), "$z_D$", (62, 16.6)),
+        ((59, 6.5), (89, 6.5), "corpus embeddings", (75.5, 7.8)),
+        ((83, 20), (92, 14), "$z$", (88.5, 18.2)),
+    ]
     for start, end, text, at in arrows:
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 1, "shrinkB": 1})
+        ax.annotate(
+            "",
+            end,
+            start,
+            arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 1, "shrinkB": 1},
+        )
         ax.text(*at, text, ha="center", va="center", fontsize=9, color="#333333")
     ax.plot([65.5, 65.5], [0, 34], color="#999999", linestyle=(0, (5, 4)), linewidth=1)
-    ax.text(32, 33.5, "frozen, computed once, kept in the feature bank", ha="center", fontsize=10, weight="bold")
+    ax.text(
+        32,
+        33.5,
+        "frozen, computed once, kept in the feature bank",
+        ha="center",
+        fontsize=10,
+        weight="bold",
+    )
     ax.text(82, 33.5, "trained here, in seconds", ha="center", fontsize=10, weight="bold")
     return figure
 
@@ -175,18 +264,34 @@ def show_pictures(rows, titles=None, captions=None, size=1.35):
     rows = [list(row) for row in rows]
     columns = max(map(len, rows))
     extra = 2.6 if captions else 0
-    figure, axes = plt.subplots(len(rows), columns + bool(captions), squeeze=False,
-                                figsize=(size * columns + extra, (size + 0.28 * bool(titles)) * len(rows)),
-                                width_ratios=[extra / size] * bool(captions) + [1] * columns)
+    figure, axes = plt.subplots(
+        len(rows),
+        columns + bool(captions),
+        squeeze=False,
+        figsize=(size * columns + extra, (size + 0.28 * bool(titles)) * len(rows)),
+        width_ratios=[extra / size] * bool(captions) + [1] * columns,
+    )
     for i, row in enumerate(axes):
         for ax in row:
             ax.axis("off")
         if captions:
-            row[0].text(0, 0.5, textwrap.fill(captions[i], 34), va="center", fontsize=9, transform=row[0].transAxes)
+            row[0].text(
+                0,
+                0.5,
+                textwrap.fill(captions[i], 34),
+                va="center",
+                fontsize=9,
+                transform=row[0].transAxes,
+            )
         for j, picture in enumerate(rows[i]):
             ax = row[j + bool(captions)]
             if picture is not None:
                 ax.imshow(picture, interpolation="nearest")
             if titles and titles[i][j]:
-                ax.set_title("\n".join(textwrap.fill(line, 22) for line in str(titles[i][j]).split("\n")), fontsize=8, weight="normal", loc="center")
+                ax.set_title(
+                    "\n".join(textwrap.fill(line, 22) for line in str(titles[i][j]).split("\n")),
+                    fontsize=8,
+                    weight="normal",
+                    loc="center",
+                )
     return figure

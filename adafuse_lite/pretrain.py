@@ -3,6 +3,7 @@
 Notebooks A1 and A2 explain and run these functions. Each training writes a checkpoint (safetensors and JSON) now and
 then and goes on from it when called again, and appends its losses to a log.
 """
+
 import json
 import random
 from pathlib import Path
@@ -16,8 +17,8 @@ from . import captions, world
 from .files import optimizer_tensors, read_all, restore_optimizer, write_tensors
 from .train import parameter_groups, schedule
 
-CONTEXT = 77                                           # tokens the encoder and the generator read, as CLIP does
-SHORT = 40                                             # no training caption is longer
+CONTEXT = 77  # tokens the encoder and the generator read, as CLIP does
+SHORT = 40  # no training caption is longer
 START, END = "<|startoftext|>", "<|endoftext|>"
 # Words of everyday questions that no caption uses: a tokenizer knows them, the encoder was never taught them.
 QUESTION_WORDS = """what which where who how many much is are was does do did can could would will has have any anything
@@ -38,9 +39,15 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
 
     blank = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
     rng = random.Random("tokenizer")
-    texts = [captions.long_caption(s, rng)[0] for s in world.scenes("models", count)] + QUESTION_WORDS.split() * 50
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 2, end_of_word_suffix="</w>", show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    texts = [
+        captions.long_caption(s, rng)[0] for s in world.scenes("models", count)
+    ] + QUESTION_WORDS.split() * 50
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 2,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     learner = blank.backend_tokenizer
     learner.train_from_iterator(texts, trainer)
     model = json.loads(learner.to_str())["model"]
@@ -49,7 +56,9 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
     learned = sorted((t for t in model["vocab"] if t not in (START, END)), key=model["vocab"].get)
     tokens = list(dict.fromkeys(alphabet + [a + "</w>" for a in alphabet] + learned)) + [START, END]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=CONTEXT)
+    tokenizer = CLIPTokenizer(
+        vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=CONTEXT
+    )
     tokenizer.save_pretrained(out)
     return tokenizer
 
@@ -58,7 +67,9 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
 def _save(path, step, log, optimizer, **modules):
     tensors = optimizer_tensors(optimizer)
     for name, module in modules.items():
-        tensors.update({f"{name}.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()})
+        tensors.update(
+            {f"{name}.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()}
+        )
     write_tensors(path, tensors, {"step": str(step), "log": json.dumps(log)})
 
 
@@ -68,23 +79,37 @@ def _load(path, optimizer, **modules):
         return 0, []
     tensors, meta = read_all(path, "delete it to start anew")
     for name, module in modules.items():
-        module.load_state_dict({k[len(name) + 1:]: v for k, v in tensors.items() if k.startswith(name + ".")})
+        module.load_state_dict(
+            {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+        )
     restore_optimizer(optimizer, tensors)
     return int(meta["step"]), json.loads(meta["log"])
 
 
 def pictures(scene_list):
     """The scenes as bytes [n, 3, 64, 64]."""
-    return torch.from_numpy(np.stack([world.pixels(s) for s in tqdm(scene_list, desc="draw")])).permute(0, 3, 1, 2).contiguous()
+    return (
+        torch.from_numpy(np.stack([world.pixels(s) for s in tqdm(scene_list, desc="draw")]))
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
 
 
 # --- encoder ----------------------------------------------------------------------------------------------------------
 def encoder_config(vocabulary):
     """The ``open_clip`` model config of the bundled encoder."""
-    return {"embed_dim": 96,
-            "vision_cfg": {"image_size": world.SIZE, "layers": [1, 1, 1, 1], "width": 16},
-            "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 128, "heads": 4, "layers": 3,
-                         "hf_tokenizer_name": "tokenizer"}}
+    return {
+        "embed_dim": 96,
+        "vision_cfg": {"image_size": world.SIZE, "layers": [1, 1, 1, 1], "width": 16},
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": vocabulary,
+            "width": 128,
+            "heads": 4,
+            "layers": 3,
+            "hf_tokenizer_name": "tokenizer",
+        },
+    }
 
 
 def short_caption(scene, rng):
@@ -92,8 +117,14 @@ def short_caption(scene, rng):
     if rng.random() < 0.7:
         return captions.caption(scene, rng, things=rng.choice((1, 2, 2, 3)))[0]
     text, facts = captions.caption(scene, rng, things=1)
-    names = [n for n in world.ATTRIBUTES if n not in facts and (getattr(scene, n) != "none" or n in world.DETAILS)]
-    return ", ".join([text] + [captions.statement(scene, n, rng) for n in rng.sample(names, rng.choice((1, 2)))])
+    names = [
+        n
+        for n in world.ATTRIBUTES
+        if n not in facts and (getattr(scene, n) != "none" or n in world.DETAILS)
+    ]
+    return ", ".join(
+        [text] + [captions.statement(scene, n, rng) for n in rng.sample(names, rng.choice((1, 2)))]
+    )
 
 
 def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **modules):
@@ -116,7 +147,13 @@ def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **
         value.backward()
         torch.nn.utils.clip_grad_norm_(together.parameters(), 1.0)
         optimizer.step()
-        log.append({"step": step, "loss": round(value.item(), 4), **{k: round(float(v), 4) for k, v in more.items()}})
+        log.append(
+            {
+                "step": step,
+                "loss": round(value.item(), 4),
+                **{k: round(float(v), 4) for k, v in more.items()},
+            }
+        )
         if (step + 1) % save_every == 0 or step + 1 == steps:
             _save(path, step + 1, log, optimizer, **modules)
     return log
@@ -128,15 +165,27 @@ def train_encoder(out, tokenizer, scene_list, pixels, steps=1_500, batch=256, lr
 
     torch.manual_seed(0)
     config = encoder_config(len(tokenizer))
-    model = CLIP(**{**config, "text_cfg": {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}})
+    model = CLIP(
+        **{
+            **config,
+            "text_cfg": {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"},
+        }
+    )
 
     def loss(step, rng):
         chosen = rng.sample(range(len(scene_list)), batch)
-        tokens = tokenizer([short_caption(scene_list[i], rng) for i in chosen], padding="longest", max_length=SHORT,
-                           truncation=True, return_tensors="pt").input_ids
+        tokens = tokenizer(
+            [short_caption(scene_list[i], rng) for i in chosen],
+            padding="longest",
+            max_length=SHORT,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
         images = model.encode_image(pixels[chosen].float() / 127.5 - 1, normalize=True)
         # CLIP bounds its temperature: the scores are at most 100 times the cosine.
-        scores = model.logit_scale.clamp(0, np.log(100)).exp() * images @ encode_short(model, tokens).T
+        scores = (
+            model.logit_scale.clamp(0, np.log(100)).exp() * images @ encode_short(model, tokens).T
+        )
         labels = torch.arange(batch)
         value = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
         return value, {"accuracy": (scores.argmax(0) == labels).float().mean()}
@@ -160,8 +209,14 @@ def train_autoencoder(out, pixels, steps=1_000, batch=32, lr=2e-3):
 
     torch.manual_seed(0)
     # No block works at the full resolution: that is where a convolution costs most.
-    model = AutoencoderTiny(encoder_block_out_channels=(48,) * 4, decoder_block_out_channels=(48,) * 4, latent_channels=12,
-                            num_encoder_blocks=(0, 1, 2, 3), num_decoder_blocks=(3, 2, 1, 0), scaling_factor=1.0)
+    model = AutoencoderTiny(
+        encoder_block_out_channels=(48,) * 4,
+        decoder_block_out_channels=(48,) * 4,
+        latent_channels=12,
+        num_encoder_blocks=(0, 1, 2, 3),
+        num_decoder_blocks=(3, 2, 1, 0),
+        scaling_factor=1.0,
+    )
     model = model.to(memory_format=torch.channels_last)
 
     def loss(step, rng):
@@ -182,7 +237,9 @@ def train_autoencoder(out, pixels, steps=1_000, batch=32, lr=2e-3):
 # --- generator --------------------------------------------------------------------------------------------------------
 def generator_tokens(tokenizer, texts):
     """Token numbers [n, 77], padded with the end token as a StableDiffusionPipeline does."""
-    return tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
+    return tokenizer(
+        texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
@@ -195,11 +252,22 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
 
     torch.manual_seed(0)
     end = tokenizer.eos_token_id
-    reader = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
-        max_position_embeddings=CONTEXT, projection_dim=128, bos_token_id=tokenizer.bos_token_id, eos_token_id=end,
-        pad_token_id=end, attention_dropout=0.0))
-    sizes = [len(values) + 1 for values in world.ATTRIBUTES.values()]          # one more class: not stated
+    reader = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT,
+            projection_dim=128,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=end,
+            pad_token_id=end,
+            attention_dropout=0.0,
+        )
+    )
+    sizes = [len(values) + 1 for values in world.ATTRIBUTES.values()]  # one more class: not stated
     heads = torch.nn.Linear(128, sum(sizes))
 
     def loss(step, rng):
@@ -207,7 +275,9 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
         for scene in rng.sample(scene_list, batch):
             text, facts = captions.long_caption(scene, rng)
             texts.append(text)
-            labels.append([v.index(facts[a]) if a in facts else len(v) for a, v in world.ATTRIBUTES.items()])
+            labels.append(
+                [v.index(facts[a]) if a in facts else len(v) for a, v in world.ATTRIBUTES.items()]
+            )
         tokens, labels = generator_tokens(tokenizer, texts), torch.tensor(labels)
         # A fact that was cut off with the end of a long text is noise in the labels; it is rare.
         hidden = reader(tokens).last_hidden_state
@@ -225,27 +295,46 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
 
 def unet_config():
     """A small UNet on latents [12, 8, 8]: it attends to the words and, pooled, adds them to its time embedding."""
-    return dict(sample_size=8, in_channels=12, out_channels=12, block_out_channels=(64, 128), layers_per_block=1,
-                down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-                cross_attention_dim=128, attention_head_dim=4, norm_num_groups=16, resnet_time_scale_shift="scale_shift",
-                addition_embed_type="text", addition_embed_type_num_heads=4)
+    return dict(
+        sample_size=8,
+        in_channels=12,
+        out_channels=12,
+        block_out_channels=(64, 128),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=128,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+    )
 
 
 def scheduler():
     """The noise schedule, and the solver that draws with it."""
     from diffusers import DPMSolverMultistepScheduler
 
-    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
-                                       timestep_spacing="trailing", steps_offset=1)
+    return DPMSolverMultistepScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        steps_offset=1,
+    )
 
 
 @torch.no_grad()
 def in_batches(function, items, batch=500, desc=None):
     """``function`` over slices of ``items``, joined."""
-    return torch.cat([function(items[i:i + batch]) for i in tqdm(range(0, len(items), batch), desc=desc)])
+    return torch.cat(
+        [function(items[i : i + batch]) for i in tqdm(range(0, len(items), batch), desc=desc)]
+    )
 
 
-def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=2_600, batch=64, lr=1.5e-3):
+def train_unet(
+    out, tokenizer, reader, autoencoder, scene_list, pixels, steps=2_600, batch=64, lr=1.5e-3
+):
     """Latent diffusion on (picture, caption of any length) pairs; one text in ten is left out, for guidance.
 
     Reader and autoencoder stay as they are, so latents and text states are computed once. Returns the UNet and the log.
@@ -254,11 +343,19 @@ def train_unet(out, tokenizer, reader, autoencoder, scene_list, pixels, steps=2_
 
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**unet_config()).to(memory_format=torch.channels_last)
-    noise_schedule = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    noise_schedule = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+    )
     rng = random.Random("unet captions")
     texts = [captions.long_caption(s, rng)[0] for s in scene_list] + [""]
-    latents = in_batches(lambda x: autoencoder.encode(x.float() / 127.5 - 1).latents, pixels, desc="latents")
-    states = in_batches(lambda x: reader(generator_tokens(tokenizer, x)).last_hidden_state.half(), texts, desc="texts")
+    latents = in_batches(
+        lambda x: autoencoder.encode(x.float() / 127.5 - 1).latents, pixels, desc="latents"
+    )
+    states = in_batches(
+        lambda x: reader(generator_tokens(tokenizer, x)).last_hidden_state.half(),
+        texts,
+        desc="texts",
+    )
 
     def loss(step, rng):
         chosen = rng.sample(range(len(scene_list)), batch)
@@ -279,16 +376,25 @@ def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidan
 
     from .generators import quiet
 
-    pipeline = StableDiffusionPipeline(vae=autoencoder, text_encoder=reader, tokenizer=tokenizer, unet=unet,
-                                       scheduler=scheduler(), safety_checker=None, feature_extractor=None,
-                                       requires_safety_checker=False)
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=reader,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     with quiet():
         pipeline.to(torch.float16).save_pretrained(folder)
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
-LOGS = Path(__file__).parent / "data" / "logs"           # those of the bundled models travel with the package
+LOGS = (
+    Path(__file__).parent / "data" / "logs"
+)  # those of the bundled models travel with the package
 
 
 def write_log(checkpoint, csv, every=10):

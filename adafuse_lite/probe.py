@@ -2,6 +2,7 @@
 
 It measures the generator: which stated attributes a drawing got right, and which unstated ones it made up.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from .files import (
 FOLDER = Path(__file__).parent / "data" / "models" / "probe"
 WEIGHTS, CARD = "model.safetensors", "probe.json"
 SIZES = [len(values) for values in world.ATTRIBUTES.values()]
-WIDTHS = (3, 32, 64, 96, 128)                          # channels at 64, 32, 16, 8 and 4 pixels a side
+WIDTHS = (3, 32, 64, 96, 128)  # channels at 64, 32, 16, 8 and 4 pixels a side
 
 
 class Probe(nn.Module):
@@ -34,10 +35,20 @@ class Probe(nn.Module):
         super().__init__()
         layers = []
         for i, (a, b) in enumerate(zip(WIDTHS, WIDTHS[1:])):
-            layers += [nn.Conv2d(a, b, 3 if i else 5, stride=2, padding=1 if i else 2, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            layers += [
+                nn.Conv2d(a, b, 3 if i else 5, stride=2, padding=1 if i else 2, bias=False),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            ]
         # The 4 x 4 map is flattened, not averaged: half of the attributes are places.
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * 16, 256, bias=False), nn.BatchNorm1d(256),
-                                    nn.ReLU(), nn.Linear(256, sum(SIZES)))
+        self.layers = nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            nn.Linear(WIDTHS[-1] * 16, 256, bias=False),
+            nn.BatchNorm1d(256),
+            nn.ReLU(),
+            nn.Linear(256, sum(SIZES)),
+        )
         self.hash = None
 
     def forward(self, x):
@@ -50,13 +61,22 @@ class Probe(nn.Module):
         check_pictures(images)
         for i, image in enumerate(images):
             if image.size != (world.SIZE, world.SIZE):
-                raise InputError(f"Picture {i} is {image.size[0]} x {image.size[1]}: the probe reads postcards of "
-                                 f"{world.SIZE} x {world.SIZE} only, so leave the probe out for other worlds.")
-        device, found = next(self.parameters()).device, [torch.empty(0, len(SIZES), dtype=torch.uint8)]
+                raise InputError(
+                    f"Picture {i} is {image.size[0]} x {image.size[1]}: the probe reads postcards of "
+                    f"{world.SIZE} x {world.SIZE} only, so leave the probe out for other worlds."
+                )
+        device, found = (
+            next(self.parameters()).device,
+            [torch.empty(0, len(SIZES), dtype=torch.uint8)],
+        )
         for start in range(0, len(images), batch):
-            part = np.stack([np.asarray(image.convert("RGB")) for image in images[start:start + batch]])
+            part = np.stack(
+                [np.asarray(image.convert("RGB")) for image in images[start : start + batch]]
+            )
             scores = self(torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1)
-            found.append(torch.stack([s.argmax(1) for s in scores.split(SIZES, 1)], 1).to("cpu", torch.uint8))
+            found.append(
+                torch.stack([s.argmax(1) for s in scores.split(SIZES, 1)], 1).to("cpu", torch.uint8)
+            )
         return torch.cat(found)
 
     def save(self, folder, **notes):
@@ -75,11 +95,15 @@ def load_probe(folder=FOLDER, device=None):
     """The probe stored in ``folder`` (the bundled one), in evaluation mode, with its content hash in ``.hash``."""
     folder, probe, remedy = Path(folder), Probe(), "restore it, or train the probe anew"
     if read_json(folder / CARD, remedy).get("attributes") != _attributes():
-        raise InputError(f"{folder / CARD}: the probe reads other attributes than this world has; train it anew.")
+        raise InputError(
+            f"{folder / CARD}: the probe reads other attributes than this world has; train it anew."
+        )
     try:
         probe.load_state_dict(read_tensors(folder / WEIGHTS, remedy))
     except RuntimeError as error:
-        raise InputError(f"{folder / WEIGHTS} holds another model than the probe: {remedy}.") from error
+        raise InputError(
+            f"{folder / WEIGHTS} holds another model than the probe: {remedy}."
+        ) from error
     probe.hash = content_hash(folder / WEIGHTS, _attributes())
     return probe.to(device or "cpu").eval()
 

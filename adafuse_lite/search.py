@@ -1,4 +1,5 @@
 """Search: an index of pictures that is encoded once, and the best of it for a query, exactly, in chunks."""
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from .build import PICTURES, Parts, encode_pictures
 from .errors import InputError
 from .files import content_hash, make_folder, read_json, read_tensors, write_json, write_tensors
 
-CHUNK = 100_000                                        # pictures scored at a time
+CHUNK = 100_000  # pictures scored at a time
 
 
 @dataclass
@@ -27,7 +28,9 @@ class PictureIndex:
     def check(self, encoder):
         """Refuse this index unless ``encoder`` made it; returns the index."""
         if self.meta.get("encoder") != encoder.hash:
-            raise InputError("The index was made by another encoder: load that one, or index the pictures again.")
+            raise InputError(
+                "The index was made by another encoder: load that one, or index the pictures again."
+            )
         return self
 
     def save(self, folder):
@@ -43,7 +46,11 @@ class PictureIndex:
         again, path = "index the pictures again", Path(folder) / "features.safetensors"
         held, tensors = read_json(Path(folder) / "index.json", again), read_tensors(path, again)
         features, names, meta = tensors.get("features"), held.get("names"), held.get("meta")
-        if not isinstance(meta, dict) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        if (
+            not isinstance(meta, dict)
+            or not isinstance(names, list)
+            or not all(isinstance(n, str) for n in names)
+        ):
             raise InputError(f"{Path(folder) / 'index.json'} is not as it was written: {again}.")
         if features is None or features.ndim != 2 or len(features) != len(names):
             raise InputError(f"{path} does not fit its names: {again}.")
@@ -56,10 +63,12 @@ def top(query, corpus, k=10):
     query [n, D], corpus [N, D]. Pictures of equal score come in any order.
     """
     if query.ndim != 2 or query.shape[1] != corpus.shape[1]:
-        raise InputError(f"Queries {list(query.shape)} and corpus {list(corpus.shape)} do not fit together; encode both with one encoder.")
+        raise InputError(
+            f"Queries {list(query.shape)} and corpus {list(corpus.shape)} do not fit together; encode both with one encoder."
+        )
     query, best, k = query.to(corpus.device), None, min(k, len(corpus))
     for start in range(0, len(corpus), CHUNK):
-        part = query.float() @ corpus[start:start + CHUNK].float().T
+        part = query.float() @ corpus[start : start + CHUNK].float().T
         values, places = part.topk(min(k, part.shape[1]), dim=1)
         found = (values, places + start)
         best = found if best is None else tuple(torch.cat(pair, dim=1) for pair in zip(best, found))
@@ -72,7 +81,9 @@ def index_pictures(benchmark, encoder, out=None):
 
     An index in ``out`` that this encoder made of these pictures is simply loaded.
     """
-    made_of = [(name, _stamp(benchmark, name)) for name in benchmark.corpus]     # a part may be made of these alone
+    made_of = [
+        (name, _stamp(benchmark, name)) for name in benchmark.corpus
+    ]  # a part may be made of these alone
     meta = {"encoder": encoder.hash, "pictures": content_hash(made_of)}
     if out and Path(out, "index.json").exists():
         try:
@@ -80,10 +91,14 @@ def index_pictures(benchmark, encoder, out=None):
             if index.meta == meta:
                 return index
         except InputError:
-            pass                                       # a damaged index is made anew
+            pass  # a damaged index is made anew
     parts = Parts(Path(out, "parts") if out else None, (0, 1))
-    look = lambda piece: {"features": encode_pictures(benchmark, encoder, [name for name, _ in piece])}
-    features = parts.run("encode pictures", "picture", made_of, PICTURES, encoder.hash, look)["features"]
+    look = lambda piece: {
+        "features": encode_pictures(benchmark, encoder, [name for name, _ in piece])
+    }
+    features = parts.run("encode pictures", "picture", made_of, PICTURES, encoder.hash, look)[
+        "features"
+    ]
     index = PictureIndex(list(benchmark.corpus), features.float(), meta)
     if out:
         index.save(out)

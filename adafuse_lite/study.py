@@ -6,6 +6,7 @@
 What is kept of a training are the ranks of all test dialogues, so every table and interval of the notebook is computed
 from them anew. They are stored with the hashes of the banks and the settings that made them.
 """
+
 import argparse
 import hashlib
 import json
@@ -28,11 +29,11 @@ from .train import fit, pick_device, seed_everything
 
 FOLDER = Path(__file__).parent / "data" / "study"
 SEEDS = range(5)
-SETTINGS = {"epochs": 15, "batch_size": 256, "lr": 2e-3}          # those of 04_train
+SETTINGS = {"epochs": 15, "batch_size": 256, "lr": 2e-3}  # those of 04_train
 SIZES = {"projection_dim": 128, "hidden_dim": 256}
-NOISY = 250                                                        # dialogues that were drawn in other ways, too
+NOISY = 250  # dialogues that were drawn in other ways, too
 REDRAWN = ("again1", "again2", "again3", "steps2", "unguided", "overguided", "rawprompt")
-SHUFFLED = (0.25, 0.5, 0.75, 1.0)                                  # share of queries with another query's picture
+SHUFFLED = (0.25, 0.5, 0.75, 1.0)  # share of queries with another query's picture
 
 
 # --- what is trained --------------------------------------------------------------------------------------------------
@@ -41,15 +42,23 @@ class PlainMLP(nn.Module):
 
     def __init__(self, feature_dim, hidden_dim, dropout=0.2):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2 * feature_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout),
-                                    nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout),
-                                    nn.Linear(hidden_dim, feature_dim))
+        self.layers = nn.Sequential(
+            nn.Linear(2 * feature_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, feature_dim),
+        )
         self.logit_scale = nn.Parameter(torch.tensor(50.0).log())
 
     def forward(self, text, image, round=None):
         text, image = fusion.checked(text, image)
         query = F.normalize(self.layers(torch.cat([text, image], dim=-1)), dim=-1)
-        return fusion.Fusion(query, text.new_full((len(text), 1), 0.5), text.new_zeros(len(text), 0))
+        return fusion.Fusion(
+            query, text.new_full((len(text), 1), 0.5), text.new_zeros(len(text), 0)
+        )
 
 
 class WideExpert(fusion.AdaFuSE):
@@ -57,7 +66,9 @@ class WideExpert(fusion.AdaFuSE):
 
     def __init__(self, feature_dim, width, projection_dim, hidden_dim, dropout=0.2):
         super().__init__(feature_dim, projection_dim, hidden_dim, num_experts=1, dropout=dropout)
-        self.experts = nn.ModuleList([nn.Sequential(nn.Linear(2 * projection_dim, width), nn.GELU(), nn.Dropout(dropout))])
+        self.experts = nn.ModuleList(
+            [nn.Sequential(nn.Linear(2 * projection_dim, width), nn.GELU(), nn.Dropout(dropout))]
+        )
         self.output = nn.Linear(width, feature_dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -85,7 +96,7 @@ def variants(dim):
         "AdaFuSETextText": (head(), {"text": "text", "image": "text"}),
         "AdaFuSETextPrompt": (head(), {"text": "text", "image": "prompt"}),
         "OtherPicture": (head(), {"text": "text", "image": "other"}),
-        "PlainMLP": (lambda: PlainMLP(dim, 500), drawing),                        # widths: as many parameters as AdaFuSE
+        "PlainMLP": (lambda: PlainMLP(dim, 500), drawing),  # widths: as many parameters as AdaFuSE
         "WideExpert": (lambda: WideExpert(dim, 816, **SIZES), drawing),
         "UniformRouting": (lambda: UniformRouting(dim, **SIZES), drawing),
         "TwoExperts": (head(num_experts=2), drawing),
@@ -104,7 +115,7 @@ class Banks:
         self._held = {}
 
     def __getitem__(self, name):
-        """"train", "picking" (a part of validation, to pick an epoch), a style's test bank, or "visdial/CONDITION"."""
+        """ "train", "picking" (a part of validation, to pick an epoch), a style's test bank, or "visdial/CONDITION"."""
         if name not in self._held:
             if name == "picking":
                 whole = load_bank("postcards", "visdial", "validation")
@@ -112,7 +123,9 @@ class Banks:
             elif "/" in name:
                 bank = noisy(self["visdial"].limit(NOISY), name.partition("/")[2])
             else:
-                bank = load_bank("postcards", *(("visdial", "train") if name == "train" else (name, "test")))
+                bank = load_bank(
+                    "postcards", *(("visdial", "train") if name == "train" else (name, "test"))
+                )
             bank.other = bank.generated.roll(1, 0)
             offset = fusion.OffsetRemoved.measure(bank if name == "train" else self["train"])
             bank.without_offset = F.normalize(bank.generated - offset, dim=-1)
@@ -130,19 +143,27 @@ def noisy(bank, condition):
     if condition.startswith("shuffled "):
         chance = torch.rand(bank.text.shape[:2], generator=torch.Generator().manual_seed(0))
         wrong = (chance < float(condition.split()[1]))[..., None]
-        return replace(bank, generated=torch.where(wrong, bank.generated.roll(1, 0), bank.generated))
+        return replace(
+            bank, generated=torch.where(wrong, bank.generated.roll(1, 0), bank.generated)
+        )
     drawn = load_bank("postcards", "visdial", f"test-{condition}")
     if not torch.equal(drawn.text, bank.text):
-        raise InputError(f"The drawings test-{condition} belong to other dialogues: build that bank again.")
+        raise InputError(
+            f"The drawings test-{condition} belong to other dialogues: build that bank again."
+        )
     return replace(bank, generated=drawn.generated, readings=drawn.readings, meta=drawn.meta)
 
 
-CONDITIONS = tuple(f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {p}" for p in SHUFFLED), "missing"))
+CONDITIONS = tuple(
+    f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {p}" for p in SHUFFLED), "missing")
+)
 
 
 def made_by(banks, name, seed):
     """A hash of the banks, the model's shape, the seed and the settings that decide a training and its ranks, not of the code."""
-    banks_made_by = [banks[b].meta for b in ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))]
+    banks_made_by = [
+        banks[b].meta for b in ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))
+    ]
     model = str(variants(banks["train"].text.shape[-1])[name][0]())
     text = json.dumps([banks_made_by, model, name, seed, SETTINGS, SIZES], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -154,7 +175,16 @@ def train_variant(banks, name, seed, device=None, progress=False):
     make, fields = variants(banks["train"].text.shape[-1])[name]
     seed_everything(seed)
     model = make()
-    history = fit(model, banks["train"], banks["picking"], seed=seed, device=device, progress=progress, **fields, **SETTINGS)
+    history = fit(
+        model,
+        banks["train"],
+        banks["picking"],
+        seed=seed,
+        device=device,
+        progress=progress,
+        **fields,
+        **SETTINGS,
+    )
     return model, history
 
 
@@ -168,8 +198,13 @@ def judge(model, banks, name):
         found[f"ranks/{place}"] = rank_table(model, bank, **fields).short()
         if name == "AdaFuSE" and place in STYLES:
             device = next(model.parameters()).device
-            rounds = [model(read_field(bank, "text")[:, r].to(device), read_field(bank, "generated")[:, r].to(device))
-                      for r in range(bank.text.shape[1])]
+            rounds = [
+                model(
+                    read_field(bank, "text")[:, r].to(device),
+                    read_field(bank, "generated")[:, r].to(device),
+                )
+                for r in range(bank.text.shape[1])
+            ]
             found[f"gate/{place}"] = torch.stack([f.gate[:, 0] for f in rounds], 1).half().cpu()
             found[f"routing/{place}"] = torch.stack([f.routing for f in rounds], 1).half().cpu()
     return found
@@ -194,27 +229,39 @@ def load_study(banks, name, what="ranks/visdial"):
     """A kept tensor of a variant for each seed: [SEEDS] of rank tables [Q, R] (int64), gates or routings (float32)."""
     found = [stored(banks, name, seed) for seed in SEEDS]
     if None in found:
-        raise InputError(f"The study lacks {name} with seed {found.index(None)}, or it was made by other banks: "
-                         f"run python -m adafuse_lite.study {name}.")
+        raise InputError(
+            f"The study lacks {name} with seed {found.index(None)}, or it was made by other banks: "
+            f"run python -m adafuse_lite.study {name}."
+        )
     return [x[what].long() if x[what].dtype == torch.int16 else x[what].float() for x in found]
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m adafuse_lite.study", description="Train what 05_evaluate reports.")
+    parser = argparse.ArgumentParser(
+        prog="python -m adafuse_lite.study", description="Train what 05_evaluate reports."
+    )
     parser.add_argument("variants", nargs="*", help="only these (default: all that are missing)")
     names = parser.parse_args(arguments).variants
     banks = Banks()
     known = variants(banks["train"].text.shape[-1])
     if unknown := set(names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    todo = [(name, seed) for name in names or known for seed in SEEDS if stored(banks, name, seed) is None]
+    todo = [
+        (name, seed)
+        for name in names or known
+        for seed in SEEDS
+        if stored(banks, name, seed) is None
+    ]
     device = pick_device()
     print(f"{len(todo)} trainings on {device}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, seed in tqdm(todo, desc="study"):
         model, history = train_variant(banks, name, seed, device)
-        about = {"made_by": made_by(banks, name, seed), "validation": f"{max(history.recall):.4f}",
-                 "parameters": str(sum(p.numel() for p in model.parameters() if p.requires_grad))}
+        about = {
+            "made_by": made_by(banks, name, seed),
+            "validation": f"{max(history.recall):.4f}",
+            "parameters": str(sum(p.numel() for p in model.parameters() if p.requires_grad)),
+        }
         write_tensors(path_of(name, seed), judge(model, banks, name), about)
 
 

@@ -1,4 +1,5 @@
 """Training: a fusion learns on frozen features, by contrast with the other targets of its batch."""
+
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from .errors import InputError
 from .files import make_folder, optimizer_tensors, read_all, restore_optimizer, write_tensors
 from .metrics import rank_table, read_field, recall_at_k
 
-FIXED_SCALE = 50.0        # 1 / temperature of models that have none of their own
+FIXED_SCALE = 50.0  # 1 / temperature of models that have none of their own
 
 
 @dataclass
@@ -24,9 +25,9 @@ class History:
 
     loss: list = field(default_factory=list)
     recall: list = field(default_factory=list)
-    gate: list = field(default_factory=list)         # mean weight of the text
-    routing: list = field(default_factory=list)      # mean share of each expert
-    scale: list = field(default_factory=list)        # 1 / temperature
+    gate: list = field(default_factory=list)  # mean weight of the text
+    routing: list = field(default_factory=list)  # mean share of each expert
+    scale: list = field(default_factory=list)  # 1 / temperature
 
     @property
     def best_epoch(self):
@@ -68,12 +69,29 @@ def learning_rate(step, steps, peak, warmup):
 def parameter_groups(model, weight_decay):
     """For AdamW: decay pulls matrices towards zero; biases, norms, the temperature and other single numbers are left alone."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    return [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
-def fit(model, bank, validation_bank, text="text", image="generated", epochs=20, batch_size=128, lr=1e-3,
-        weight_decay=0.05, warmup=0.1, clip=3.0, seed=0, device=None, checkpoint=None, progress=True):
+def fit(
+    model,
+    bank,
+    validation_bank,
+    text="text",
+    image="generated",
+    epochs=20,
+    batch_size=128,
+    lr=1e-3,
+    weight_decay=0.05,
+    warmup=0.1,
+    clip=3.0,
+    seed=0,
+    device=None,
+    checkpoint=None,
+    progress=True,
+):
     """Train ``model`` in place and leave it in evaluation mode with the weights that did best on ``validation_bank``.
 
     bank, validation_bank: feature banks; ``text`` and ``image`` name the fields that are fed (see ``rank_table``).
@@ -91,21 +109,36 @@ def fit(model, bank, validation_bank, text="text", image="generated", epochs=20,
     texts, images, corpus = (read_field(bank, name).to(device) for name in (text, image, "corpus"))
     target = bank.target.to(device)
     if len(target) < 2:
-        raise InputError(f"The training bank has {len(target)} dialogues; contrastive training needs at least 2.")
+        raise InputError(
+            f"The training bank has {len(target)} dialogues; contrastive training needs at least 2."
+        )
     if target.min() < 0 or target.max() >= len(corpus):
         raise InputError("The training bank has targets outside its corpus; build the bank anew.")
 
     optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, fused=True)
-    settings = {"model": str(model), "data": _fingerprint(bank, validation_bank, text, image), "epochs": epochs,
-                "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "warmup": warmup, "clip": clip,
-                "seed": seed}
+    settings = {
+        "model": str(model),
+        "data": _fingerprint(bank, validation_bank, text, image),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "warmup": warmup,
+        "clip": clip,
+        "seed": seed,
+    }
     history, best = History(), {}
     if checkpoint is not None and Path(checkpoint).exists():
         history, best = _load(checkpoint, settings, model, optimizer)
 
-    per_epoch = max(1, len(target) // batch_size)          # what is left over is shown in another epoch
-    bar = tqdm(range(len(history.loss), epochs), initial=len(history.loss), total=epochs, disable=not progress,
-               desc=f"train {type(model).__name__}")
+    per_epoch = max(1, len(target) // batch_size)  # what is left over is shown in another epoch
+    bar = tqdm(
+        range(len(history.loss), epochs),
+        initial=len(history.loss),
+        total=epochs,
+        disable=not progress,
+        desc=f"train {type(model).__name__}",
+    )
     # Every epoch has its own seed: to go on after a break needs no memory of the random numbers drawn before.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in bar:
@@ -115,16 +148,26 @@ def fit(model, bank, validation_bank, text="text", image="generated", epochs=20,
             model.train()
             seen = []
             for step in range(per_epoch):
-                i = order[step * batch_size:(step + 1) * batch_size]
+                i = order[step * batch_size : (step + 1) * batch_size]
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(epoch * per_epoch + step, epochs * per_epoch, lr, warmup)
+                    group["lr"] = learning_rate(
+                        epoch * per_epoch + step, epochs * per_epoch, lr, warmup
+                    )
                 fused = model(texts[i, rounds[i]], images[i, rounds[i]], round=rounds[i])
                 loss = contrastive_loss(fused.query, corpus[target[i]], _scale(model))
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, clip)
                 optimizer.step()
-                seen.append(torch.cat([loss.detach()[None], fused.gate.detach().mean(0), fused.routing.detach().mean(0)]))
+                seen.append(
+                    torch.cat(
+                        [
+                            loss.detach()[None],
+                            fused.gate.detach().mean(0),
+                            fused.routing.detach().mean(0),
+                        ]
+                    )
+                )
             mean_loss, gate, *routing = torch.stack(seen).mean(0).tolist()
             recall = recall_at_k(rank_table(model, validation_bank, text, image)).mean().item()
             if not history.recall or recall > max(history.recall):
@@ -162,10 +205,15 @@ def _fingerprint(bank, validation_bank, text, image):
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 def _save(path, settings, history, best, model, optimizer):
     """One file, replaced in one go: a kill at any moment leaves the old one or the new one."""
-    tensors = {f"model.{k}": v for k, v in _copy(model).items()} | {f"best.{k}": v for k, v in best.items()}
+    tensors = {f"model.{k}": v for k, v in _copy(model).items()} | {
+        f"best.{k}": v for k, v in best.items()
+    }
     make_folder(Path(path).parent)
-    write_tensors(path, tensors | optimizer_tensors(optimizer),
-                  {"settings": json.dumps(settings), "history": json.dumps(asdict(history))})
+    write_tensors(
+        path,
+        tensors | optimizer_tensors(optimizer),
+        {"settings": json.dumps(settings), "history": json.dumps(asdict(history))},
+    )
 
 
 def _load(path, settings, model, optimizer):
@@ -174,10 +222,15 @@ def _load(path, settings, model, optimizer):
     tensors, metadata = read_all(path, remedy)
     part = lambda name: {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
     try:
-        known, history = json.loads(metadata["settings"]), History(**json.loads(metadata["history"]))
+        known, history = (
+            json.loads(metadata["settings"]),
+            History(**json.loads(metadata["history"])),
+        )
         if changed := sorted(k for k in settings if known.get(k) != settings[k]):
-            raise InputError(f"{path} belongs to another training ({', '.join(changed)} changed); {remedy} or give another file.")
-        model.load_state_dict(part("best."))           # only to see that they fit
+            raise InputError(
+                f"{path} belongs to another training ({', '.join(changed)} changed); {remedy} or give another file."
+            )
+        model.load_state_dict(part("best."))  # only to see that they fit
         model.load_state_dict(part("model."))
         restore_optimizer(optimizer, tensors)
     except InputError:

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from notebook_kit import ROOT
 
-DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "dependencies"
+]
 
 
 def pins(which):
@@ -43,14 +45,27 @@ def start(python, which):
         inside = str(clone / ".venv" / "bin" / "python")
         steps = {
             "venv": [python, "-m", "venv", ".venv"],
-            "install": [inside, "-m", "pip", "install", "-q", "-c", str(there / "pins.txt"), "-e", ".[dev]"],
+            "install": [
+                inside,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "-c",
+                str(there / "pins.txt"),
+                "-e",
+                ".[dev]",
+            ],
             "unit tests": [inside, "-m", "pytest", "-q", "--ignore", "tests/browser"],
             "04_train, smallest": [inside, "tests/run_notebooks.py", "04_train"],
         }
         for name, command in steps.items():
             done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
             last = ([line for line in done.stdout.splitlines() if line.strip()] or [""])[-1]
-            print(f"  {said}: {name}: {'passed' if done.returncode == 0 else 'FAILED'} {last[:110]}", flush=True)
+            print(
+                f"  {said}: {name}: {'passed' if done.returncode == 0 else 'FAILED'} {last[:110]}",
+                flush=True,
+            )
             if done.returncode:
                 print(done.stdout[-4000:], done.stderr[-2000:], flush=True)
                 return f"{said}: {name} failed"

@@ -16,7 +16,9 @@ def cells(name):
 
 def is_python(cell):
     lines = source(cell).splitlines()
-    return cell["cell_type"] == "code" and not any(line.lstrip()[:1] in ("%", "!") for line in lines)
+    return cell["cell_type"] == "code" and not any(
+        line.lstrip()[:1] in ("%", "!") for line in lines
+    )
 
 
 def definitions(name):
@@ -45,7 +47,11 @@ def exercises(name):
             continue
         defined = [n.name for n in ast.parse(source(cell)).body if isinstance(n, ast.FunctionDef)]
         (check,) = [n for n in defined if n.startswith("check_")]
-        folded = next(c for c in all_cells[place + 1 :] if c["cell_type"] == "markdown" and "<summary>Solution" in source(c))
+        folded = next(
+            c
+            for c in all_cells[place + 1 :]
+            if c["cell_type"] == "markdown" and "<summary>Solution" in source(c)
+        )
         code = source(folded).split("<summary>Solution")[1].split("```python\n")[1].split("```")[0]
         assert "<summary>Hint" in source(folded), f"{name}: {check} has no hint"
         found.append((next(n for n in defined if not n.startswith("check_")), check, code))
@@ -65,7 +71,11 @@ def try_exercises(name, wrong):
         told = set()
         for answer in (names[function], *wrong[function]):
             word = names[check](answer)
-            assert isinstance(word, str) and word != "right" and len(word) > 20, (function, answer, word)
+            assert isinstance(word, str) and word != "right" and len(word) > 20, (
+                function,
+                answer,
+                word,
+            )
             told.add(word)
         assert len(told) > 1, f"{check}: says the same to every wrong answer"
         exec(solution, names)

@@ -29,10 +29,26 @@ TARGETS = {  # module -> the tests that must notice
 UNTIMED = "not quicker and not memory and not saved_dataset and not offline and not two_processes"  # tests that a busy machine may fail, or that are slow
 LIMIT = 240  # seconds for a mutant's tests: one that hangs is caught, too
 SWAPS = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.MatMult: ast.Add,
-    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.MatMult: ast.Add,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
 }
 
 
@@ -96,7 +112,10 @@ def mutate(source, number):
                 setattr(node.parent, name, [plain if x is node else x for x in value])
         node = plain
     ast.fix_missing_locations(tree)
-    return ast.unparse(tree), f"line {node.lineno}: {before[:70]}  ->  {ast.unparse(node).splitlines()[0][:70] or 'nothing'}"
+    return (
+        ast.unparse(tree),
+        f"line {node.lineno}: {before[:70]}  ->  {ast.unparse(node).splitlines()[0][:70] or 'nothing'}",
+    )
 
 
 def child(module, number, show):
@@ -111,7 +130,11 @@ def child(module, number, show):
         """A finder that gives the mutant's source for the one module."""
 
         def find_spec(self, wanted, path=None, target=None):
-            return importlib.util.spec_from_loader(name, self, origin=str(path)) if wanted == name else None
+            return (
+                importlib.util.spec_from_loader(name, self, origin=str(path))
+                if wanted == name
+                else None
+            )
 
         def create_module(self, spec):
             return None
@@ -129,7 +152,21 @@ def child(module, number, show):
         if not show:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
-        return int(pytest.main([*quiet, "-x", "-k", UNTIMED, "-p", "no:cacheprovider", "--rootdir", str(ROOT), *tests]))
+        return int(
+            pytest.main(
+                [
+                    *quiet,
+                    "-x",
+                    "-k",
+                    UNTIMED,
+                    "-p",
+                    "no:cacheprovider",
+                    "--rootdir",
+                    str(ROOT),
+                    *tests,
+                ]
+            )
+        )
 
 
 def run(module, number, show=False):
@@ -157,7 +194,16 @@ def run(module, number, show=False):
 def main():
     os.environ["OMP_NUM_THREADS"] = "1"  # a process that has used threads must not be forked
     os.chdir(ROOT)
-    for library in ("torch", "open_clip", "diffusers", "transformers", "datasets", "hypothesis", "seaborn", "accelerate"):
+    for library in (
+        "torch",
+        "open_clip",
+        "diffusers",
+        "transformers",
+        "datasets",
+        "hypothesis",
+        "seaborn",
+        "accelerate",
+    ):
         importlib.import_module(library)
     sys.path.insert(0, str(ROOT / "tests"))
     sys.modules.pop("adafuse_lite", None)

@@ -89,7 +89,9 @@ def keep_figures(text):
     """Write the pictures of the cells tagged `figure-NAME` to figures/NAME.png."""
     for cell in json.loads(text)["cells"]:
         for name in (t.removeprefix("figure-") for t in tags(cell) if t.startswith("figure-")):
-            (png,) = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+            (png,) = [
+                o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})
+            ]
             (ROOT / "figures").mkdir(exist_ok=True)
             (ROOT / "figures" / f"{name}.png").write_bytes(base64.b64decode("".join(png)))
 

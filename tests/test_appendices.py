@@ -141,7 +141,9 @@ def test_exercise_of_a2():
 
 def test_log_keeps_every_tenth_step(tmp_path):
     step = torch.nn.Linear(1, 1)
-    log = pretrain.train(tmp_path, "line", 21, 1e-3, lambda i, rng: (step.weight.sum(), {"more": i}), line=step)
+    log = pretrain.train(
+        tmp_path, "line", 21, 1e-3, lambda i, rng: (step.weight.sum(), {"more": i}), line=step
+    )
     pretrain.write_log(tmp_path / "checkpoint.safetensors", tmp_path / "logs" / "line.csv")
     lines = (tmp_path / "logs" / "line.csv").read_text().splitlines()
     assert lines[0] == "step,loss,more" and [int(s.split(",")[0]) for s in lines[1:]] == [0, 10, 20]

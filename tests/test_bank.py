@@ -116,7 +116,9 @@ def test_a_bank_read_back_is_the_bank_that_was_built(whole):
 
 def test_repeated_rows_are_stored_once(whole, tmp_path):
     bank, _ = whole
-    again = FeatureBank(**{**bank.__dict__, "generated": bank.generated[:, :1].expand(-1, ROUNDS, -1)})
+    again = FeatureBank(
+        **{**bank.__dict__, "generated": bank.generated[:, :1].expand(-1, ROUNDS, -1)}
+    )
     again.save(tmp_path)
     assert read_tensors(tmp_path / "generated.safetensors", "")["rows"].shape[0] == 5
     assert equal(FeatureBank.load(tmp_path), again)
@@ -142,8 +144,12 @@ class Killed(BaseException):
     """A kill at some moment."""
 
 
-@pytest.mark.parametrize(("method", "calls"), [("draw", 0), ("draw", 2), ("text", 0), ("images", 1), ("images", 3)])
-def test_a_killed_build_goes_on_to_the_same_bank(whole, build, generator, encoder, tmp_path, monkeypatch, method, calls):
+@pytest.mark.parametrize(
+    ("method", "calls"), [("draw", 0), ("draw", 2), ("text", 0), ("images", 1), ("images", 3)]
+)
+def test_a_killed_build_goes_on_to_the_same_bank(
+    whole, build, generator, encoder, tmp_path, monkeypatch, method, calls
+):
     owner, name = {
         "draw": (type(generator), "__call__"),
         "text": (type(encoder), "encode_text"),
@@ -172,7 +178,9 @@ def test_a_killed_build_goes_on_to_the_same_bank(whole, build, generator, encode
         assert parts_before == calls and len(drawn) == 3 - calls
 
 
-def test_parts_that_are_damaged_or_of_other_models_are_not_used(whole, build, generator, tmp_path, monkeypatch):
+def test_parts_that_are_damaged_or_of_other_models_are_not_used(
+    whole, build, generator, tmp_path, monkeypatch
+):
     generator.guidance = 1.5
     build(out=tmp_path / "other")
     (tmp_path / "bank" / "parts").mkdir(parents=True)
@@ -298,7 +306,15 @@ def test_from_the_shell(stored, tmp_path, capsys):
 @pytest.mark.slow
 def test_under_torchrun(stored, tmp_path):
     main(arguments(stored, tmp_path / "alone"))
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "adafuse_lite.bank"]
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "adafuse_lite.bank",
+    ]
     subprocess.run([*run, *arguments(stored, tmp_path / "together")], check=True)
     assert equal(FeatureBank.load(tmp_path / "alone"), FeatureBank.load(tmp_path / "together"))
 
@@ -315,19 +331,35 @@ def test_banks_are_bundled():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_bundled_entries_come_out_the_same_when_made_anew(folder, count=16):
     """Drawn, encoded and read again through the pipelines, a random sample agrees with what is stored."""
-    style, split, *kind = folder.name.split("-")  # visdial-test-steps2: the first test dialogues, drawn in another way
-    bank, benchmark = load_bank("postcards", style, folder.name.removeprefix(f"{style}-")), load_benchmark("postcards", style, split)
+    style, split, *kind = folder.name.split(
+        "-"
+    )  # visdial-test-steps2: the first test dialogues, drawn in another way
+    bank, benchmark = (
+        load_bank("postcards", style, folder.name.removeprefix(f"{style}-")),
+        load_benchmark("postcards", style, split),
+    )
     if kind:
         benchmark = benchmark.limit(len(bank.target), 0)
     if kind == ["rawprompt"]:
-        raw = [[benchmark.text(q, r) for r in range(benchmark.rounds)] for q in range(len(bank.target))]
+        raw = [
+            [benchmark.text(q, r) for r in range(benchmark.rounds)] for q in range(len(bank.target))
+        ]
         benchmark = replace(benchmark, prompts=raw)
-    encoder, generator, probe = load_encoder(device="cpu"), load_generator(device="cpu"), load_probe()
-    generator.steps, generator.guidance = bank.meta["settings"]["steps"], bank.meta["settings"]["guidance"]
+    encoder, generator, probe = (
+        load_encoder(device="cpu"),
+        load_generator(device="cpu"),
+        load_probe(),
+    )
+    generator.steps, generator.guidance = (
+        bank.meta["settings"]["steps"],
+        bank.meta["settings"]["guidance"],
+    )
     bank.check(encoder.hash, generator.hash)
     assert bank.meta["probe"] == probe.hash
     q, r = (random.Random(folder.name).choices(range(n), k=count) for n in bank.text.shape[:2])
-    names = [benchmark.corpus[i] for i in random.Random(0).sample(range(len(benchmark.corpus)), count)]
+    names = [
+        benchmark.corpus[i] for i in random.Random(0).sample(range(len(benchmark.corpus)), count)
+    ]
     prompts = [benchmark.prompt(*place) for place in zip(q, r)]
     drawn = generator(prompts, seeds=bank.seeds[q])
     fresh = {

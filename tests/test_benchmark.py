@@ -30,11 +30,19 @@ def test_postcards_has_the_promised_sizes():
         assert len(other.dialogues) >= 500 and other.corpus == own.corpus
 
 
-@pytest.mark.parametrize(("style", "split"), [("visdial", split) for split in SPLITS] + [(style, "test") for style in STYLES[1:]])
+@pytest.mark.parametrize(
+    ("style", "split"),
+    [("visdial", split) for split in SPLITS] + [(style, "test") for style in STYLES[1:]],
+)
 def test_postcards_are_those_that_the_banks_were_built_on(style, split):
     made = load_benchmark("postcards", style, split)
-    meta = json.loads((bundled("postcards", "banks") / f"{style}-{split}" / "bank.json").read_text())
-    assert content_hash([[made.text(q, r) for r in range(11)] for q in range(len(made.dialogues))]) == meta["texts"]
+    meta = json.loads(
+        (bundled("postcards", "banks") / f"{style}-{split}" / "bank.json").read_text()
+    )
+    assert (
+        content_hash([[made.text(q, r) for r in range(11)] for q in range(len(made.dialogues))])
+        == meta["texts"]
+    )
     assert content_hash([made.corpus, [scene.codes() for scene in made.scenes]]) == meta["corpus"]
 
 
@@ -53,7 +61,11 @@ def test_texts_and_prompts(small):
 def test_a_written_world_is_read_back(small, tmp_path):
     write_benchmark(small, tmp_path)
     again = load_benchmark(tmp_path, style="visdial", split="validation")
-    assert (again.dialogues, again.corpus, again.targets) == (small.dialogues, small.corpus, small.targets)
+    assert (again.dialogues, again.corpus, again.targets) == (
+        small.dialogues,
+        small.corpus,
+        small.targets,
+    )
     assert [again.prompt(q, 10) for q in range(5)] == [small.prompt(q, 10) for q in range(5)]
     for name in small.corpus:
         assert np.array_equal(np.asarray(small.picture(name)), np.asarray(again.picture(name)))
@@ -63,7 +75,7 @@ def test_a_written_world_is_read_back(small, tmp_path):
 def test_ready_made_prompts_replace_the_rules(small, tmp_path):
     write_benchmark(small, tmp_path)
     prompts = [[f"prompt {q} {r}" for r in range(11)] for q in range(5)]
-    (tmp_path / "p" ).mkdir()
+    (tmp_path / "p").mkdir()
     (tmp_path / "p" / "prompts.json").write_text(json.dumps(prompts))
     by_picture = {d.img: p for d, p in zip(small.dialogues, prompts)}
     for given in (prompts, by_picture, tmp_path / "p" / "prompts.json"):
@@ -84,11 +96,22 @@ def folder(path, **changes):
 def test_a_folder_without_pictures_loads(tmp_path):
     benchmark = load_benchmark(folder(tmp_path), style="dialogs")
     assert benchmark.text(0, 1) == "a cat, is it red? Answer: no\n"
-    assert benchmark.report | {"entries": 11, "stray 'Answer:'": 10, "missing pictures": 2} == benchmark.report
+    assert (
+        benchmark.report | {"entries": 11, "stray 'Answer:'": 10, "missing pictures": 2}
+        == benchmark.report
+    )
     with pytest.raises(InputError, match=r"a\.jpg is missing: give the folder of the pictures"):
         benchmark.picture("a.jpg")
-    assert load_benchmark(tmp_path, style="dialogs", clean=True).text(0, 1) == "a cat, is it red? no"
-    habits = {"newlines": 10, "blanks at an end": 10, "without '?'": 0, "empty answers": 0, "first missing": ["a.jpg", "b.jpg"]}
+    assert (
+        load_benchmark(tmp_path, style="dialogs", clean=True).text(0, 1) == "a cat, is it red? no"
+    )
+    habits = {
+        "newlines": 10,
+        "blanks at an end": 10,
+        "without '?'": 0,
+        "empty answers": 0,
+        "first missing": ["a.jpg", "b.jpg"],
+    }
     assert benchmark.report | habits == benchmark.report
     few = benchmark.limit(1, pictures=3)  # more than there are, of a world that nobody knows
     assert few.corpus == ["a.jpg", "b.jpg"] and few.scenes is None and few.facts(0, 0) is None
@@ -166,11 +189,18 @@ def test_the_real_files_load(style):
         pytest.skip("ChatIR's files are not here")
     benchmark = load_benchmark(REAL, style=style)
     raw = json.loads((REAL / f"{style}.json").read_text(encoding="utf-8"))
-    assert len(benchmark.dialogues) == len(benchmark.targets) == 2_064 and len(benchmark.corpus) == 50_000
+    assert (
+        len(benchmark.dialogues) == len(benchmark.targets) == 2_064
+        and len(benchmark.corpus) == 50_000
+    )
     for q, item in enumerate(raw):
         assert benchmark.corpus[benchmark.targets[q]] == item["img"]
         assert all(benchmark.text(q, r) == ", ".join(item["dialog"][: r + 1]) for r in range(11))
     assert all(benchmark.prompt(q, 10) for q in range(100))
     if style.startswith("FLAN"):
-        assert benchmark.report["stray 'Answer:'"] == 13_547 and benchmark.report["without '?'"] == 55
-        assert benchmark.report["ends in a question"] == 431 and benchmark.report["empty answers"] == 2
+        assert (
+            benchmark.report["stray 'Answer:'"] == 13_547 and benchmark.report["without '?'"] == 55
+        )
+        assert (
+            benchmark.report["ends in a question"] == 431 and benchmark.report["empty answers"] == 2
+        )

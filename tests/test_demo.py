@@ -21,7 +21,9 @@ from adafuse_lite.demo import CHOICES, Demo, Worker, bars, curve, gauge, picture
 def demo_of(searcher=None, hide=True, **options):
     made, scenes = small_searcher()
     targets = [7, 8, 9] if hide else []
-    return Demo(searcher or made, targets, dict(enumerate(scenes)), **{"background": False, **options})
+    return Demo(
+        searcher or made, targets, dict(enumerate(scenes)), **{"background": False, **options}
+    )
 
 
 @pytest.fixture
@@ -31,7 +33,10 @@ def demo():
 
 def shown(demo):
     """All that stands on the page."""
-    return "\n".join(w.value for w in (demo.hidden, demo.chat, demo.state, demo.drawn, demo.dial, demo.line, demo.wall))
+    return "\n".join(
+        w.value
+        for w in (demo.hidden, demo.chat, demo.state, demo.drawn, demo.dial, demo.line, demo.wall)
+    )
 
 
 def type_(demo, text):
@@ -80,7 +85,10 @@ def test_shows_a_round(demo):
     for name in ("text only", "DAR", "ADaFuSE"):
         assert f"{name} · yours at place" in page
     look = demo.game.rounds[0].look
-    assert f"{100 * (1 - look.gate):.0f} %" in demo.dial.value and demo.dial.value.count("expert ") >= 4
+    assert (
+        f"{100 * (1 - look.gate):.0f} %" in demo.dial.value
+        and demo.dial.value.count("expert ") >= 4
+    )
     assert demo.trust.value == round(100 * (1 - look.gate))
     assert demo.game.question.text in demo.chat.value
     parsed(page)
@@ -148,14 +156,24 @@ def test_the_slider_sets_the_gate(demo):
     assert demo.game.gate == 0 and demo.game.rounds[0].look.used == 0
     assert "by hand" in demo.dial.value and demo.wall.value != wall
     demo.by_head.click()
-    assert demo.game.gate is None and demo.trust.value == own and demo.wall.value == wall and "by hand" not in demo.dial.value
+    assert (
+        demo.game.gate is None
+        and demo.trust.value == own
+        and demo.wall.value == wall
+        and "by hand" not in demo.dial.value
+    )
 
 
 def test_free_search():
     demo = demo_of(hide=False)
-    assert [value for _, value in demo.mode.options] == ["free"] and "Free search" in demo.hidden.value
+    assert [value for _, value in demo.mode.options] == [
+        "free"
+    ] and "Free search" in demo.hidden.value
     type_(demo, "a red barn")
-    assert "place" not in demo.wall.value.replace('alt="Place', "") and "What is drawn, in words" in demo.line.value
+    assert (
+        "place" not in demo.wall.value.replace('alt="Place', "")
+        and "What is drawn, in words" in demo.line.value
+    )
     demo = demo_of()
     demo.mode.value = "free"
     assert demo.game.target is None and demo.new_button.description == "New search"
@@ -172,7 +190,15 @@ def test_a_game_to_its_end(demo):
     assert not demo.game.over and buttons(demo)
 
 
-NASTY = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&lt;b&gt; & '", "🐄🚜", "כפר קטן", "x" * 5000, "</div></div></div>"]
+NASTY = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "&lt;b&gt; & '",
+    "🐄🚜",
+    "כפר קטן",
+    "x" * 5000,
+    "</div></div></div>",
+]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -180,7 +206,23 @@ def test_any_text_is_shown_as_it_is(demo, text):
     type_(demo, text)
     type_(demo, text)
     tags = parsed(shown(demo))
-    assert {tag for tag, _ in tags} <= {"div", "h4", "p", "img", "svg", "path", "text", "b", "span", "i", "bdi", "line", "rect", "circle", "polyline"}
+    assert {tag for tag, _ in tags} <= {
+        "div",
+        "h4",
+        "p",
+        "img",
+        "svg",
+        "path",
+        "text",
+        "b",
+        "span",
+        "i",
+        "bdi",
+        "line",
+        "rect",
+        "circle",
+        "polyline",
+    }
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
     if len(text) < 400:
         words = re.sub("<[^>]*>", "", demo.chat.value)
@@ -216,13 +258,25 @@ def test_looks_the_same_to_nbval_at_every_run(demo):
 
 def test_needs_no_widget_younger_than_colabs():
     """ipywidgets 7.7 has these; and none is told anything that only 8 knows."""
-    known = {"HTML", "HBox", "VBox", "Text", "Button", "IntSlider", "Dropdown", "ToggleButtons", "Demo"}
+    known = {
+        "HTML",
+        "HBox",
+        "VBox",
+        "Text",
+        "Button",
+        "IntSlider",
+        "Dropdown",
+        "ToggleButtons",
+        "Demo",
+    }
     found, queue = set(), [demo_of()]
     while queue:
         widget = queue.pop()
         found.add(type(widget).__name__)
         queue += getattr(widget, "children", ())
-        if isinstance(widget, (widgets.Text, widgets.IntSlider, widgets.Dropdown, widgets.ToggleButtons)):
+        if isinstance(
+            widget, (widgets.Text, widgets.IntSlider, widgets.Dropdown, widgets.ToggleButtons)
+        ):
             assert widget.description, "a control without a label"
         if isinstance(widget, widgets.Button):
             assert widget.tooltip
@@ -237,13 +291,24 @@ def test_gauge_bars_and_curve_say_it_in_words():
     assert "expert 2 75 per cent" in bars((0.25, 0.75)) and bars(()) == ""
     drawn = curve({"TextOnly": [400, 30, 2], "rival": [10_000, 1, 1], "DAR": []}, 10_000)
     assert "text only: 400, 30, 2" in drawn and "the machine: 10,000, 1, 1" in drawn
-    for html in (gauge(0.0), gauge(1.0), gauge(0.5, 0.0), bars((1.0,)), drawn, curve({}, 3), curve({"DAR": [1] * 30}, 1)):
+    for html in (
+        gauge(0.0),
+        gauge(1.0),
+        gauge(0.5, 0.0),
+        bars((1.0,)),
+        drawn,
+        curve({}, 3),
+        curve({"DAR": [1] * 30}, 1),
+    ):
         parsed(html)
 
 
 def luminance(color):
     parts = [int(color.lstrip("#")[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts))
+    return sum(
+        w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+        for w, c in zip((0.2126, 0.7152, 0.0722), parts)
+    )
 
 
 @pytest.mark.parametrize("ink, paper", [("#1f2328", "#ffffff"), ("#57606a", "#ffffff"), ("#57606a", "#f6f8fa"), ("#a1260d", "#f6f8fa"), ("#05603a", "#e2f3ec"),
@@ -359,11 +424,19 @@ def test_photographs(tmp_path):
     for i, scene in enumerate(scenes("models", 12)):
         draw(scene).resize((400, 300)).save(tmp_path / f"{i:02}.jpg")
     album, other = photos(tmp_path, progress=False), small_searcher()[0]
-    index = PictureIndex(album.corpus, torch.nn.functional.normalize(torch.randn(12, 32), dim=-1), {"encoder": "words"})
+    index = PictureIndex(
+        album.corpus,
+        torch.nn.functional.normalize(torch.randn(12, 32), dim=-1),
+        {"encoder": "words"},
+    )
     searcher = game.Searcher.photos(index, album, other.encoder, other.generator)
     demo = Demo(searcher, background=False)
     type_(demo, "a red barn")
-    assert demo.wall.value.count("<img") == 2 * 9 and "ADaFuSE" not in demo.wall.value and not demo.errors
+    assert (
+        demo.wall.value.count("<img") == 2 * 9
+        and "ADaFuSE" not in demo.wall.value
+        and not demo.errors
+    )
     demo.choices[0].click()
     demo.trust.value = 50
     assert len(demo.game.rounds) == 2 and not demo.errors

@@ -23,7 +23,10 @@ TALKS = 300
 def talks():
     scenes = world.scenes("models", TALKS)
     return {
-        style: [(s, *dialogues.dialogue(s, style, random.Random(f"{style}/{i}"))) for i, s in enumerate(scenes)]
+        style: [
+            (s, *dialogues.dialogue(s, style, random.Random(f"{style}/{i}")))
+            for i, s in enumerate(scenes)
+        ]
         for style in dialogues.STYLES
     }
 
@@ -62,7 +65,9 @@ def test_texts_pass_77_tokens_at_about_the_same_round(talks, style):
 @pytest.mark.parametrize("style", [s for s in dialogues.STYLES if REAL[s][1]])
 def test_yes_and_no_are_as_frequent(talks, style):
     """Within 5 points."""
-    exact = mean(e.partition("?")[2].strip() in ("yes", "no") for _, es, _ in talks[style] for e in es[1:])
+    exact = mean(
+        e.partition("?")[2].strip() in ("yes", "no") for _, es, _ in talks[style] for e in es[1:]
+    )
     assert abs(exact - REAL[style][1]) <= 0.05
 
 
@@ -88,7 +93,10 @@ def test_only_people_are_always_right(talks):
             for name, value in facts[-1].items()
             if name not in facts[0]
         ]
-        assert mean(wrong) == 0 if style == "visdial" else 0.05 <= mean(wrong) <= 0.35, (style, mean(wrong))
+        assert mean(wrong) == 0 if style == "visdial" else 0.05 <= mean(wrong) <= 0.35, (
+            style,
+            mean(wrong),
+        )
 
 
 def test_facts_only_grow(talks):

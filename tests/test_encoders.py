@@ -64,7 +64,9 @@ def test_shapes_lengths_and_batches(encoder):
     image = encoder.encode_images(images, batch=5)
     assert text.shape == (12, encoder.dim) and image.shape == (13, encoder.dim)
     for found in (text, image):
-        assert found.dtype == torch.float32 and torch.allclose(found.norm(dim=1), torch.ones(len(found)))
+        assert found.dtype == torch.float32 and torch.allclose(
+            found.norm(dim=1), torch.ones(len(found))
+        )
     assert torch.allclose(text, encoder.encode_text(TEXTS), atol=1e-5)
     assert encoder.encode_text([]).shape == (0, encoder.dim)
     assert encoder.encode_images([]).shape == (0, encoder.dim)

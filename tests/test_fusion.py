@@ -55,7 +55,9 @@ def test_published_size():
 def test_zero_init_starts_from_the_plain_blend():
     text, image = pair()
     fused = AdaFuSE(**SMALL).eval()(text, image)
-    assert torch.allclose(fused.query, F.normalize(fused.gate * text + (1 - fused.gate) * image, dim=-1))
+    assert torch.allclose(
+        fused.query, F.normalize(fused.gate * text + (1 - fused.gate) * image, dim=-1)
+    )
     published = AdaFuSE(**SMALL, zero_init=False).eval()(text, image)
     plain = F.normalize(published.gate * text + (1 - published.gate) * image, dim=-1)
     assert (published.query - plain).norm(dim=-1).min() > 0.01
@@ -96,12 +98,25 @@ def test_saved_and_loaded_is_the_same(head, tmp_path, capsys):
 
 def test_fixed_weights_follow_their_formulas():
     text, image = pair()
-    for model, round, w in [(TextOnly(), 0, 1), (ImageOnly(), 3, 0), (FixedWeight(0.3), None, 0.3),
-                            (FixedWeight([0.9, 0.2]), 1, 0.2), (FixedWeight([0.9, 0.2]), 7, 0.2),
-                            (DAR(), 0, 0.8), (DAR(), 1, 0.8), (DAR(), 2, 0.5), (DAR(), 10, 0.5)]:
+    for model, round, w in [
+        (TextOnly(), 0, 1),
+        (ImageOnly(), 3, 0),
+        (FixedWeight(0.3), None, 0.3),
+        (FixedWeight([0.9, 0.2]), 1, 0.2),
+        (FixedWeight([0.9, 0.2]), 7, 0.2),
+        (DAR(), 0, 0.8),
+        (DAR(), 1, 0.8),
+        (DAR(), 2, 0.5),
+        (DAR(), 10, 0.5),
+    ]:
         fused = model(text, image, round)
-        assert torch.allclose(fused.query, F.normalize(w * text + (1 - w) * image, dim=-1), atol=1e-6)
-        assert torch.allclose(fused.gate, torch.full((5, 1), float(w))) and fused.routing.shape == (5, 0)
+        assert torch.allclose(
+            fused.query, F.normalize(w * text + (1 - w) * image, dim=-1), atol=1e-6
+        )
+        assert torch.allclose(fused.gate, torch.full((5, 1), float(w))) and fused.routing.shape == (
+            5,
+            0,
+        )
 
 
 def test_rounds_may_differ_within_a_batch():
@@ -114,7 +129,9 @@ def test_standardised_sum_ranks_as_its_definition():
     model = StandardisedSum.fit_to(bank)
     scores = [x.flatten(0, 1) @ bank.corpus.T for x in (bank.text, bank.generated)]
     spreads = [s.std(1, correction=0).mean() for s in scores]
-    assert torch.allclose(torch.tensor([model.text_spread, model.image_spread]), torch.stack(spreads), rtol=1e-4)
+    assert torch.allclose(
+        torch.tensor([model.text_spread, model.image_spread]), torch.stack(spreads), rtol=1e-4
+    )
     query = model(bank.text[:, 0], bank.generated[:, 0]).query
     wanted = sum(x[:, 0] @ bank.corpus.T / s for x, s in zip((bank.text, bank.generated), spreads))
     got = query @ bank.corpus.T
@@ -141,13 +158,16 @@ def nan(x):
 
 
 @pytest.mark.parametrize("model", [AdaFuSE(**SMALL), DAR(), CosineGate()])
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda t, i: (t, i[:3]), "differ in shape"),
-    (lambda t, i: (nan(t), i), "text features of query 3 are not finite"),
-    (lambda t, i: (t, nan(i)), "image features of query 3 are not finite"),
-    (lambda t, i: (t[0], i), "not a tensor"),
-    (lambda t, i: (t, i.tolist()), "not a tensor"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, i: (t, i[:3]), "differ in shape"),
+        (lambda t, i: (nan(t), i), "text features of query 3 are not finite"),
+        (lambda t, i: (t, nan(i)), "image features of query 3 are not finite"),
+        (lambda t, i: (t[0], i), "not a tensor"),
+        (lambda t, i: (t, i.tolist()), "not a tensor"),
+    ],
+)
 def test_unfit_features_are_refused(model, change, message):
     with pytest.raises(InputError, match=message):
         model(*change(*pair()), 0)
@@ -173,12 +193,15 @@ def test_unfit_weights_and_rounds_are_refused():
         DAR()(*pair(), round=torch.tensor([0, 1]))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda w: w.pop("dynamic_scalar.0.bias"), "dynamic_scalar.0.bias is missing"),
-    (lambda w: w.pop("moe_router.2.weight"), "moe_router.2.weight"),
-    (lambda w: w.update(extra=torch.ones(1)), "extra is .* where nothing"),
-    (lambda w: w.update({"output_layer.weight": torch.ones(3, 64)}), "output_layer.weight is"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("dynamic_scalar.0.bias"), "dynamic_scalar.0.bias is missing"),
+        (lambda w: w.pop("moe_router.2.weight"), "moe_router.2.weight"),
+        (lambda w: w.update(extra=torch.ones(1)), "extra is .* where nothing"),
+        (lambda w: w.update({"output_layer.weight": torch.ones(3, 64)}), "output_layer.weight is"),
+    ],
+)
 def test_unfit_checkpoints_are_refused(change, message):
     weights = dict(WEIGHTS)
     change(weights)
@@ -217,7 +240,9 @@ def test_offset_removed_undoes_a_common_offset():
 
 def test_a_weight_is_tuned_on_drawings_without_the_offset():
     bank = toy_bank()
-    moved = SimpleNamespace(**{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)})
+    moved = SimpleNamespace(
+        **{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)}
+    )
     offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
     tuned = fusion.tune_fixed_weight(moved, offset=offset)
     torch.testing.assert_close(tuned.fusion.weights, fusion.tune_fixed_weight(bank).weights)

@@ -25,13 +25,23 @@ class Words:
     dim, limit, hash, device = 32, 77, "words", torch.device("cpu")
 
     def vector(self, word):
-        return torch.randn(self.dim, generator=torch.Generator().manual_seed(sum(map(ord, word)) * 7919 + len(word)))
+        return torch.randn(
+            self.dim,
+            generator=torch.Generator().manual_seed(sum(map(ord, word)) * 7919 + len(word)),
+        )
 
     def encode_text(self, texts):
-        return F.normalize(torch.stack([sum(map(self.vector, t.split()), torch.zeros(self.dim) + 1e-3) for t in texts]), dim=-1)
+        return F.normalize(
+            torch.stack(
+                [sum(map(self.vector, t.split()), torch.zeros(self.dim) + 1e-3) for t in texts]
+            ),
+            dim=-1,
+        )
 
     def encode_images(self, images):
-        return F.normalize(torch.stack([self.vector(str(i.getpixel((0, 0)))) for i in images]), dim=-1)
+        return F.normalize(
+            torch.stack([self.vector(str(i.getpixel((0, 0)))) for i in images]), dim=-1
+        )
 
     def cut(self, texts):
         return [len(t.split()) > self.limit for t in texts]
@@ -56,7 +66,9 @@ def small_searcher(count=60, head=True):
     torch.manual_seed(0)
     encoder = Words()
     scenes = world.scenes("models", count)
-    features = F.normalize(torch.stack([encoder.encode_text([" ".join(vars(s).values())])[0] for s in scenes]), dim=-1)
+    features = F.normalize(
+        torch.stack([encoder.encode_text([" ".join(vars(s).values())])[0] for s in scenes]), dim=-1
+    )
     made = AdaFuSE(32, 16, 32, zero_init=False).eval() if head else None
     return game.Searcher(encoder, Pencil(), made, features, lambda i: world.draw(scenes[i])), scenes
 
@@ -79,20 +91,28 @@ def hide(searcher, scenes, target=7, **options):
 def test_every_value_has_phrases_of_its_own():
     for name, values in world.ATTRIBUTES.items():
         said = [game.phrases(name, value) for value in values]
-        assert all(texts and all(isinstance(t, str) and "none" not in t for t in texts) for texts in said)
+        assert all(
+            texts and all(isinstance(t, str) and "none" not in t for t in texts) for texts in said
+        )
         assert len(set(said)) == len(values), name
-    assert game.phrases("wall", "red")[0] == "a red house" and "an orange cow" in game.phrases("animal_color", "orange")
+    assert game.phrases("wall", "red")[0] == "a red house" and "an orange cow" in game.phrases(
+        "animal_color", "orange"
+    )
     assert game.phrases("trees", "two") == ("two pine trees", "two oak trees", "two palm trees")
 
 
 def test_information_is_that_of_a_noisy_channel():
     even = torch.full((4,), 0.25)
     assert game.information(torch.eye(4), even) == pytest.approx(2)
-    assert game.information(torch.full((4, 5), 0.2), even) == pytest.approx(0, abs=1e-6)       # blind
-    assert game.information(torch.tensor([[1.0, 0]] * 4), even) == pytest.approx(0, abs=1e-6)   # all agree
+    assert game.information(torch.full((4, 5), 0.2), even) == pytest.approx(0, abs=1e-6)  # blind
+    assert game.information(torch.tensor([[1.0, 0]] * 4), even) == pytest.approx(
+        0, abs=1e-6
+    )  # all agree
     p, h = 0.1, lambda q: -(q * torch.tensor(q).log2() + (1 - q) * torch.tensor(1 - q).log2())
     noisy = torch.tensor([[1 - p, p], [p, 1 - p]])
-    assert game.information(noisy, torch.full((2,), 0.5)) == pytest.approx(1 - h(p).item(), abs=1e-5)
+    assert game.information(noisy, torch.full((2,), 0.5)) == pytest.approx(
+        1 - h(p).item(), abs=1e-5
+    )
 
 
 def test_the_notebooks_information_is_the_packages():
@@ -110,7 +130,9 @@ def certain(scenes, names=NAMES):
     made.seen = {}
     for name in names:
         values = world.ATTRIBUTES[name]
-        made.seen[name] = F.one_hot(torch.tensor([values.index(getattr(s, name)) for s in scenes]), len(values)).float()
+        made.seen[name] = F.one_hot(
+            torch.tensor([values.index(getattr(s, name)) for s in scenes]), len(values)
+        ).float()
     return made
 
 
@@ -118,10 +140,19 @@ def test_asks_what_tells_candidates_apart():
     base = world.scenes("models", 1)[0]
     skies = [SimpleNamespace(**{**vars(base), "sky": sky}) for sky in world.ATTRIBUTES["sky"]]
     asked = certain(skies).ask(torch.arange(5), torch.full((5,), 0.2), game.Notes())
-    assert (asked.name, asked.text) == ("sky", "what color is the sky?") and asked.bits == pytest.approx(2.3219, abs=1e-3)
+    assert (asked.name, asked.text) == (
+        "sky",
+        "what color is the sky?",
+    ) and asked.bits == pytest.approx(2.3219, abs=1e-3)
     # the same with a yes/no question: one of five, at even odds as near as can be
-    asked = certain(skies).ask(torch.arange(5), torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1]), game.Notes(), "yes/no")
-    assert asked.text == "is the sky blue?" and asked.choices == ["yes", "no"] and asked.bits == pytest.approx(1, abs=1e-5)
+    asked = certain(skies).ask(
+        torch.arange(5), torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1]), game.Notes(), "yes/no"
+    )
+    assert (
+        asked.text == "is the sky blue?"
+        and asked.choices == ["yes", "no"]
+        and asked.bits == pytest.approx(1, abs=1e-5)
+    )
 
 
 @pytest.mark.parametrize("form", ["open", "yes/no"])
@@ -135,21 +166,32 @@ def test_never_asks_the_same_twice_nor_about_what_is_not_there(form, seed, scene
             assert game.thing_of(question.name) != thing, question
         texts.append(question.text)
         answer = answerer.answer(question)
-        assert answer in question.choices or answer.startswith(("yes", "no", "can't tell")), (question, answer)
+        assert answer in question.choices or answer.startswith(("yes", "no", "can't tell")), (
+            question,
+            answer,
+        )
         notes.hear(question, answer)
     assert len(texts) == len(set(texts)) and len(texts) >= 10
 
 
 def test_details_wait_until_the_thing_is_known(scenes):
     questioner, even = certain(scenes), torch.full((len(scenes),), 1 / len(scenes))
-    names = lambda notes: {q.name for q in questioner.options(torch.arange(len(scenes)), even, notes)}
+    names = lambda notes: {
+        q.name for q in questioner.options(torch.arange(len(scenes)), even, notes)
+    }
     notes = game.Notes()
     assert "vehicle" in names(notes) and not {"vehicle_color", "vehicle_place"} & names(notes)
-    ask = next(q for q in questioner.options(torch.arange(len(scenes)), even, notes) if q.name == "vehicle")
+    ask = next(
+        q for q in questioner.options(torch.arange(len(scenes)), even, notes) if q.name == "vehicle"
+    )
     assert ask.form == "exists" and "yes, a bus" in ask.choices and "no" in ask.choices
     notes.hear(ask, "yes, a bus")
     assert {"vehicle_color", "vehicle_place"} <= names(notes) and "vehicle" not in names(notes)
-    color = next(q for q in questioner.options(torch.arange(len(scenes)), even, notes) if q.name == "vehicle_color")
+    color = next(
+        q
+        for q in questioner.options(torch.arange(len(scenes)), even, notes)
+        if q.name == "vehicle_color"
+    )
     assert color.text == "what color is the bus?"
 
 
@@ -185,12 +227,29 @@ def test_calibration_finds_what_is_visible():
 # --- answering ------------------------------------------------------------------------------------------------------
 def test_the_answerer_tells_the_truth():
     scene = world.scenes("models", 1)[0]
-    scene = type(scene)(**{**vars(scene), "sky": "pink", "vehicle": "none", "vehicle_color": "none", "vehicle_place": "none",
-                           "tree": "pine", "trees": "two", "building": "barn", "building_place": "left"})
+    scene = type(scene)(
+        **{
+            **vars(scene),
+            "sky": "pink",
+            "vehicle": "none",
+            "vehicle_color": "none",
+            "vehicle_place": "none",
+            "tree": "pine",
+            "trees": "two",
+            "building": "barn",
+            "building_place": "left",
+        }
+    )
     a, Q = game.Answerer(scene), game.Question
     assert a.answer(Q("sky", "open", "?")) == "pink"
-    assert a.answer(Q("sky", "polar", "?", "pink")) == "yes" and a.answer(Q("sky", "polar", "?", "blue")) == "no"
-    assert a.answer(Q("building", "open", "?")) == "a barn" and a.answer(Q("building_place", "open", "?")) == "on the left"
+    assert (
+        a.answer(Q("sky", "polar", "?", "pink")) == "yes"
+        and a.answer(Q("sky", "polar", "?", "blue")) == "no"
+    )
+    assert (
+        a.answer(Q("building", "open", "?")) == "a barn"
+        and a.answer(Q("building_place", "open", "?")) == "on the left"
+    )
     assert a.answer(Q("vehicle", "exists", "?")) == "no, there is no vehicle"
     assert a.answer(Q("tree", "exists", "?")) == "yes, two pine trees"
     assert "no vehicle" in a.answer(Q("vehicle_color", "open", "?"))
@@ -206,14 +265,25 @@ def test_prompts_are_those_of_rewrite_for_dialogues():
 
 
 def test_prompts_hold_statements_and_may_begin_with_a_question():
-    assert game.prompt_of(("what color is the sky? blue", "a red barn", "is there a vehicle? yes, a car")) == "the sky is blue, a red barn, there is a car"
+    assert (
+        game.prompt_of(
+            ("what color is the sky? blue", "a red barn", "is there a vehicle? yes, a car")
+        )
+        == "the sky is blue, a red barn, there is a car"
+    )
     assert game.prompt_of(("what is this?",)) == "what is this?"
-    assert game.prompt_of(("what color is the sky? i can't tell",)) in ("", "what color is the sky? i can't tell")
+    assert game.prompt_of(("what color is the sky? i can't tell",)) in (
+        "",
+        "what color is the sky? i can't tell",
+    )
 
 
 # --- searching ------------------------------------------------------------------------------------------------------
 def test_a_look_is_what_the_parts_give(searcher):
-    dialogues = [("a red barn",), ("a red barn", "what color is the sky? blue", "is there a vehicle? no")]
+    dialogues = [
+        ("a red barn",),
+        ("a red barn", "what color is the sky? blue", "is there a vehicle? no"),
+    ]
     looks = searcher.look(dialogues, [3, 4])
     for look, entries, seed in zip(looks, dialogues, (3, 4)):
         z_t = searcher.encoder.encode_text([", ".join(entries)])
@@ -222,7 +292,11 @@ def test_a_look_is_what_the_parts_give(searcher):
         for name, model in {"TextOnly": TextOnly(), "DAR": DAR(), "AdaFuSE": searcher.head}.items():
             wanted = model(z_t, z_d, round=len(entries) - 1).query @ searcher.features.T
             torch.testing.assert_close(look.scores[name], wanted[0])
-            assert look.place(name, 5) == metrics.ranks(wanted @ torch.eye(60), torch.eye(60), torch.tensor([5])).item() + 1
+            assert (
+                look.place(name, 5)
+                == metrics.ranks(wanted @ torch.eye(60), torch.eye(60), torch.tensor([5])).item()
+                + 1
+            )
         assert look.best("DAR", 4) == look.scores["DAR"].argsort(descending=True)[:4].tolist()
         assert sum(look.routing) == pytest.approx(1) and look.used == look.gate
 
@@ -233,9 +307,13 @@ def test_the_gate_by_hand_replaces_the_heads_own(searcher):
     torch.testing.assert_close(same.scores["AdaFuSE"], look.scores["AdaFuSE"])
     head, (text, image) = searcher.head, (look.text[None], look.image[None])
     with torch.no_grad():
-        h = torch.cat([F.gelu(head.text_projection(text)), F.gelu(head.image_projection(image))], -1)
+        h = torch.cat(
+            [F.gelu(head.text_projection(text)), F.gelu(head.image_projection(image))], -1
+        )
         mixed = sum(p * e(h) for p, e in zip(head.router(h).softmax(-1)[0], head.experts))
-        wanted = F.normalize(0.1 * text + 0.9 * image + head.output(mixed), dim=-1) @ searcher.features.T
+        wanted = (
+            F.normalize(0.1 * text + 0.9 * image + head.output(mixed), dim=-1) @ searcher.features.T
+        )
     (other,) = searcher.fuse([look], 0.1)
     torch.testing.assert_close(other.scores["AdaFuSE"], wanted[0])
     torch.testing.assert_close(other.scores["DAR"], look.scores["DAR"])
@@ -260,14 +338,25 @@ def test_another_encoders_head_is_refused(searcher):
 # --- one game -------------------------------------------------------------------------------------------------------
 def test_a_game_goes_on_by_answers(searcher, scenes):
     played = hide(searcher, scenes)
-    assert played.question.text.endswith("?") and played.places["AdaFuSE"] == [] and played.verdict == ""
+    assert (
+        played.question.text.endswith("?")
+        and played.places["AdaFuSE"] == []
+        and played.verdict == ""
+    )
     assert played.say("a red barn")
     assert played.rounds[0].entry == "a red barn"
     question = played.question
-    assert played.say("perhaps green") and played.rounds[1].entry == f"{question.text} perhaps green"
+    assert (
+        played.say("perhaps green") and played.rounds[1].entry == f"{question.text} perhaps green"
+    )
     assert played.rounds[1].look.entries == ("a red barn", f"{question.text} perhaps green")
     assert played.question.text != question.text
-    assert {len(p) for p in played.places.values()} == {2} and set(played.places) == {"TextOnly", "DAR", "AdaFuSE", "rival"}
+    assert {len(p) for p in played.places.values()} == {2} and set(played.places) == {
+        "TextOnly",
+        "DAR",
+        "AdaFuSE",
+        "rival",
+    }
 
 
 def test_the_machine_is_asked_the_same(searcher, scenes):
@@ -284,10 +373,15 @@ def test_may_begin_with_an_answer_or_hold_a_remark(searcher, scenes):
     played = hide(searcher, scenes)
     first = played.question
     played.say("red", as_answer=True)
-    assert played.rounds[0].entry == f"{first.text} red" and played.rounds[0].rival.entries[0].startswith(first.text)
+    assert played.rounds[0].entry == f"{first.text} red" and played.rounds[0].rival.entries[
+        0
+    ].startswith(first.text)
     asked = played.question
     played.say("there is a cat", as_answer=False)
-    assert played.rounds[1].entry == "there is a cat" and "there is a cat" in played.rounds[1].look.prompt
+    assert (
+        played.rounds[1].entry == "there is a cat"
+        and "there is a cat" in played.rounds[1].look.prompt
+    )
     assert asked.text in played.rounds[1].notes.asked and played.question.text != asked.text
 
 
@@ -313,7 +407,11 @@ def test_drawing_again_changes_the_drawing_alone(searcher, scenes):
     assert played.draw_again()
     new = played.rounds[-1]
     assert new.look.drawing.getpixel((0, 0)) != old.look.drawing.getpixel((0, 0))
-    assert (new.look.prompt, new.look.entries, played.question) == (old.look.prompt, old.look.entries, question)
+    assert (new.look.prompt, new.look.entries, played.question) == (
+        old.look.prompt,
+        old.look.entries,
+        question,
+    )
     torch.testing.assert_close(new.look.scores["TextOnly"], old.look.scores["TextOnly"])
 
 
@@ -324,7 +422,7 @@ def test_the_gate_stays_set_until_it_is_released(searcher, scenes):
     played.say("blue")
     assert [r.look.used for r in played.rounds] == [0.25, 0.25]
     rival = played.rounds[-1].rival
-    assert rival.used == rival.gate                    # the machine keeps its own
+    assert rival.used == rival.gate  # the machine keeps its own
     played.set_gate(None)
     played.undo()
     assert played.rounds[-1].look.used == played.rounds[-1].look.gate
@@ -344,11 +442,22 @@ def test_a_game_ends(searcher, scenes):
     assert not played.over
 
 
-@pytest.mark.parametrize("mine, other, word", [(1, None, "you win"), (1, 2, "you win"), (2, 2, "draw"), (3, 1, "it wins"), (None, 2, "round 2")])
+@pytest.mark.parametrize(
+    "mine, other, word",
+    [
+        (1, None, "you win"),
+        (1, 2, "you win"),
+        (2, 2, "draw"),
+        (3, 1, "it wins"),
+        (None, 2, "round 2"),
+    ],
+)
 def test_the_verdict(searcher, scenes, mine, other, word, monkeypatch):
     played = hide(searcher, scenes)
     played.say("a barn")
-    monkeypatch.setattr(game.Game, "reached", lambda self, who=None: other if who == "rival" else mine)
+    monkeypatch.setattr(
+        game.Game, "reached", lambda self, who=None: other if who == "rival" else mine
+    )
     assert word in played.verdict
 
 
@@ -358,14 +467,29 @@ def test_nothing_typed_is_no_round(searcher, scenes, text):
     assert not played.say(text) and played.rounds == [] and "nothing to read" in played.message
 
 
-@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "🐄🚜" * 30, "כפר קטן ליד הים", "a\nb\r\nc", "?" * 50, "x" * 100_000, "\u202eevil", "a ? b ? c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "🐄🚜" * 30,
+        "כפר קטן ליד הים",
+        "a\nb\r\nc",
+        "?" * 50,
+        "x" * 100_000,
+        "\u202eevil",
+        "a ? b ? c",
+    ],
+)
 def test_any_text_can_be_said(searcher, scenes, text):
     for first in (True, False):
         played = hide(searcher, scenes)
         if not first:
             played.say("a barn")
         assert played.say(text)
-        assert "\n" not in played.rounds[-1].entry and len(played.rounds[-1].entry) < game.LONGEST + 100
+        assert (
+            "\n" not in played.rounds[-1].entry
+            and len(played.rounds[-1].entry) < game.LONGEST + 100
+        )
         assert (len(text) > game.LONGEST) == ("first 2,000" in played.message)
 
 
@@ -381,7 +505,12 @@ def test_target_and_scene_belong_together(searcher, scenes):
     free = game.Game(searcher)
     for _ in range(15):
         assert free.say("a red barn")
-    assert not free.over and free.places == {} and free.reached() is None and free.rounds[0].rival is None
+    assert (
+        not free.over
+        and free.places == {}
+        and free.reached() is None
+        and free.rounds[0].rival is None
+    )
 
 
 def test_two_threads_do_not_mix(searcher, scenes):
@@ -405,7 +534,9 @@ def test_games_that_run_together_are_those_that_run_alone(searcher, scenes):
     together = game.play(searcher, [scenes[t] for t in targets], targets, rounds=4, keep=True)
     for i, t in enumerate(targets):
         alone = game.play(searcher, [scenes[t]], [t], rounds=4)
-        assert {m: r[i].item() for m, r in together.reached.items()} == {m: r.item() for m, r in alone.reached.items()}
+        assert {m: r[i].item() for m, r in together.reached.items()} == {
+            m: r.item() for m, r in alone.reached.items()
+        }
         assert together.dialogues[i] == alone.dialogues[0]
         for m, r in together.reached.items():
             places = [look.place(m, t) for look in together.looks[i]]
@@ -430,7 +561,9 @@ def test_the_bundled_games_are_complete():
     assert held.keys() == game.WAYS.keys()
     for played in held.values():
         assert set(played.reached) == {"TextOnly", "DAR", "AdaFuSE"}
-        assert all(len(r) == 200 and 0 <= r.min() and r.max() <= 11 for r in played.reached.values())
+        assert all(
+            len(r) == 200 and 0 <= r.min() and r.max() <= 11 for r in played.reached.values()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -438,14 +571,18 @@ def real():
     from adafuse_lite.bank import load_bank
 
     benchmark = load_benchmark("postcards", split="test")
-    return benchmark, game.Searcher.postcards(benchmark, load_bank("postcards", split="test").corpus)
+    return benchmark, game.Searcher.postcards(
+        benchmark, load_bank("postcards", split="test").corpus
+    )
 
 
 def test_the_temperatures_are_those_of_validation(real):
     from adafuse_lite.bank import load_bank
 
     scenes = load_benchmark("postcards", split="validation").scenes
-    found = game.calibrate(real[1].encoder, load_bank("postcards", split="validation").corpus, scenes)
+    found = game.calibrate(
+        real[1].encoder, load_bank("postcards", split="validation").corpus, scenes
+    )
     assert {n: f["temperature"] for n, f in found.items()} == game.TEMPERATURES
     assert found["sky"]["accuracy"] > 0.95 and found["animal"]["left"] > 0.95
 
@@ -456,7 +593,9 @@ def test_the_questioner_sees_no_scene(real):
     target = game.hidden_postcards(benchmark)[0]
     (look,) = searcher.look([("a red barn",)], [0])
     before = searcher.ask(look, game.Notes())
-    blind = game.Searcher(searcher.encoder, searcher.generator, searcher.head, searcher.features, picture=None)
+    blind = game.Searcher(
+        searcher.encoder, searcher.generator, searcher.head, searcher.features, picture=None
+    )
     assert blind.ask(look, game.Notes()) == before and target
 
 
@@ -488,6 +627,8 @@ def test_the_bundled_games_can_be_played_again(real):
     benchmark, searcher = real
     targets = game.hidden_postcards(benchmark)
     for way, held in game.stored_games().items():
-        played = game.play(searcher, [benchmark.scenes[t] for t in targets], targets, game.ROUNDS, *game.WAYS[way])
+        played = game.play(
+            searcher, [benchmark.scenes[t] for t in targets], targets, game.ROUNDS, *game.WAYS[way]
+        )
         for method, first in played.reached.items():
             assert (first == held.reached[method]).float().mean() > 0.97, (way, method)

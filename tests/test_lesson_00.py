@@ -27,13 +27,19 @@ def solved(lesson):
 def search():
     """Queries, a corpus with equal scores in it, and targets."""
     torch.manual_seed(0)
-    queries, corpus = F.normalize(torch.randn(40, 8), dim=-1), F.normalize(torch.randn(200, 8), dim=-1)
+    queries, corpus = (
+        F.normalize(torch.randn(40, 8), dim=-1),
+        F.normalize(torch.randn(200, 8), dim=-1),
+    )
     corpus[100:] = corpus[:100]
     return queries, corpus, torch.randint(200, (40,))
 
 
 def test_the_score_is_the_cosine(lesson):
-    a, b = F.normalize(torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(1), dtype=torch.double), dim=-1)
+    a, b = F.normalize(
+        torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(1), dtype=torch.double),
+        dim=-1,
+    )
     ours = [lesson["cosine"](x, y) for x, y in zip(a.tolist(), b.tolist())]
     torch.testing.assert_close(torch.tensor(ours, dtype=torch.double), F.cosine_similarity(a, b))
 
@@ -41,7 +47,10 @@ def test_the_score_is_the_cosine(lesson):
 def test_the_ranks_are_the_packages_ranks(lesson, solved, search):
     queries, corpus, target = search
     scores = queries @ corpus.T
-    for ties, rank in (("optimistic", lesson["rank_of"]), ("pessimistic", solved["pessimistic_rank"])):
+    for ties, rank in (
+        ("optimistic", lesson["rank_of"]),
+        ("pessimistic", solved["pessimistic_rank"]),
+    ):
         ours = [rank(row, int(t)) for row, t in zip(scores, target)]
         assert ours == metrics.ranks(queries, corpus, target, ties=ties).tolist(), ties
 
@@ -54,7 +63,9 @@ def test_the_metrics_are_the_packages_metrics(lesson, solved, k):
     assert [lesson["recall_at"](rows, r, k) for r in rounds] == pytest.approx(recall)
     assert [lesson["hits_at"](rows, r, k) for r in rounds] == pytest.approx(hits)
     first = [solved["first_found"](row, k) for row in rows]
-    assert [sum(f is not None and f <= r for f in first) / len(first) for r in rounds] == pytest.approx(hits)
+    assert [
+        sum(f is not None and f <= r for f in first) / len(first) for r in rounds
+    ] == pytest.approx(hits)
 
 
 def test_the_three_queries_are_the_packages_searchers(lesson, search):
@@ -73,15 +84,22 @@ def test_scenes_are_turned_and_fit_as_the_text_says(lesson):
         other = lesson["turned"](scene, name)
         assert [n for n in values if n == getattr(other, name)] and other != scene
         assert [n for n in world.ATTRIBUTES if getattr(other, n) != getattr(scene, n)] == [name]
-        assert lesson["fits"](scene, {name: getattr(scene, name)}) and not lesson["fits"](other, vars(scene))
+        assert lesson["fits"](scene, {name: getattr(scene, name)}) and not lesson["fits"](
+            other, vars(scene)
+        )
     assert lesson["fits"](scene, {}) and lesson["fits"](scene, vars(scene))
 
 
 def test_the_numbers_in_the_text_about_the_small_examples(lesson):
     """The sentences after the two examples made by hand say these numbers."""
     scores = torch.tensor(list(lesson["five"].values())) @ torch.tensor(lesson["asked"])
-    assert lesson["rank_of"](scores, list(lesson["five"]).index("C")) == 1 and list(lesson["five"])[scores.argmax()] == "D"
-    recall, hits = ([lesson[f](lesson["by_hand"], r) for r in range(4)] for f in ("recall_at", "hits_at"))
+    assert (
+        lesson["rank_of"](scores, list(lesson["five"]).index("C")) == 1
+        and list(lesson["five"])[scores.argmax()] == "D"
+    )
+    recall, hits = (
+        [lesson[f](lesson["by_hand"], r) for r in range(4)] for f in ("recall_at", "hits_at")
+    )
     assert recall[1] < recall[0] and hits == sorted(hits)
 
 
@@ -109,7 +127,11 @@ def test_exercises():
     try_exercises(
         NAME,
         {
-            "pessimistic_rank": [counts_itself, sorted_rank, lambda scores, target: len(scores) - 1],
+            "pessimistic_rank": [
+                counts_itself,
+                sorted_rank,
+                lambda scores, target: len(scores) - 1,
+            ],
             "first_found": [by_best_round, one_too_many, from_one],
         },
     )

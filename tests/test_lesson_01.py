@@ -27,21 +27,27 @@ def test_gap_is_the_difference_of_the_means(lesson, unit):
     found = lesson["gap"](images, texts)
     torch.testing.assert_close(found, sum(images) / 25 - sum(texts) / 15)
     torch.testing.assert_close(lesson["gap"](texts, images), -found)
-    several = lesson["gap"](torch.stack([images, 2 * images]), torch.stack([texts, 2 * texts]))  # runs first
+    several = lesson["gap"](
+        torch.stack([images, 2 * images]), torch.stack([texts, 2 * texts])
+    )  # runs first
     torch.testing.assert_close(several, torch.stack([found, 2 * found]))
 
 
 def test_mean_pairwise_cosine_leaves_out_self_pairs(lesson, unit):
     pairs = torch.stack([unit[i] @ unit[j] for i in range(40) for j in range(40) if i != j])
     torch.testing.assert_close(lesson["mean_pairwise_cosine"](unit), pairs.mean())
-    torch.testing.assert_close(lesson["mean_pairwise_cosine"](unit[:1].repeat(5, 1)), torch.tensor(1.0))
+    torch.testing.assert_close(
+        lesson["mean_pairwise_cosine"](unit[:1].repeat(5, 1)), torch.tensor(1.0)
+    )
     torch.testing.assert_close(lesson["mean_pairwise_cosine"](torch.eye(6)), torch.tensor(0.0))
 
 
 def test_the_spread_is_the_packages_spread(lesson):
     bank = toy_bank()
     packaged = fusion.StandardisedSum.fit_to(bank)
-    text, image = (lesson["spread"](x.flatten(0, 1), bank.corpus) for x in (bank.text, bank.generated))
+    text, image = (
+        lesson["spread"](x.flatten(0, 1), bank.corpus) for x in (bank.text, bank.generated)
+    )
     assert text.item() == pytest.approx(packaged.text_spread, rel=1e-4)
     assert image.item() == pytest.approx(packaged.image_spread, rel=1e-4)
     assert packaged.weights.item() == pytest.approx(float(image / (text + image)), rel=1e-4)
@@ -52,7 +58,10 @@ def test_the_standardised_sum_ranks_like_a_fixed_weight(lesson):
     bank = toy_bank()
     packaged = fusion.StandardisedSum.fit_to(bank)
     text, image = bank.text[:, 1].double(), bank.generated[:, 1].double()
-    scores = text @ bank.corpus.double().T / packaged.text_spread + image @ bank.corpus.double().T / packaged.image_spread
+    scores = (
+        text @ bank.corpus.double().T / packaged.text_spread
+        + image @ bank.corpus.double().T / packaged.image_spread
+    )
     blended = fusion.blend(text, image, packaged.weights.double()) @ bank.corpus.double().T
     assert torch.equal(scores.argsort(1), blended.argsort(1))
 
@@ -77,25 +86,32 @@ def test_runs_side_by_side_are_runs_alone(lesson, unit):
     for run, tower in enumerate(towers):
         by_hand = F.normalize(torch.relu(unit @ tower[0]) @ tower[1], dim=-1)
         torch.testing.assert_close(together[run], by_hand)
-    both = lesson["info_nce"](together[:, :20], together[:, 20:], torch.tensor([5.0, 20.0])[:, None, None])
+    both = lesson["info_nce"](
+        together[:, :20], together[:, 20:], torch.tensor([5.0, 20.0])[:, None, None]
+    )
     alone = [train.contrastive_loss(x[:20], x[20:], s) for x, s in zip(together, (5.0, 20.0))]
     torch.testing.assert_close(both, torch.stack(alone))
 
 
 def test_exercises():
-    try_exercises(NAME, {
-        "gap_from_cosines": [
-            lambda a, b, between: a + b - 2 * between,  # no root
-            lambda a, b, between: (a + b - between) ** 0.5,  # the mixed term once
-            lambda a, b, between: (a + b + 2 * between) ** 0.5,  # wrong sign
-            lambda a, b, between: (2 * between - a - b) ** 0.5,  # root of a negative number
-        ],
-        "weight_for": [
-            lambda share, text, image: share * text / (share * text + (1 - share) * image),  # upside down
-            lambda share, text, image: share / text,  # not divided by the sum
-            lambda share, text, image: image / (text + image),  # forgets the share
-        ],
-    })
+    try_exercises(
+        NAME,
+        {
+            "gap_from_cosines": [
+                lambda a, b, between: a + b - 2 * between,  # no root
+                lambda a, b, between: (a + b - between) ** 0.5,  # the mixed term once
+                lambda a, b, between: (a + b + 2 * between) ** 0.5,  # wrong sign
+                lambda a, b, between: (2 * between - a - b) ** 0.5,  # root of a negative number
+            ],
+            "weight_for": [
+                lambda share, text, image: (
+                    share * text / (share * text + (1 - share) * image)
+                ),  # upside down
+                lambda share, text, image: share / text,  # not divided by the sum
+                lambda share, text, image: image / (text + image),  # forgets the share
+            ],
+        },
+    )
 
 
 def test_the_solution_of_exercise_2_is_the_standardised_sum():

@@ -25,13 +25,21 @@ def random_scenes(count, seed=0):
 
 def stated(truth, rng):
     """Some true facts; of an absent thing nothing but its absence is ever stated."""
-    rest = {name for thing, details in world.DETAILS.items() if truth[thing] == "none" for name in details}
+    rest = {
+        name
+        for thing, details in world.DETAILS.items()
+        if truth[thing] == "none"
+        for name in details
+    }
     return {name: value for name, value in truth.items() if name not in rest and rng.random() < 0.4}
 
 
 def test_the_blend_is_the_packages_blend(lesson):
     torch.manual_seed(0)
-    one, two = ([F.normalize(torch.randn(7, 24), dim=-1).requires_grad_() for _ in range(2)] for _ in range(2))
+    one, two = (
+        [F.normalize(torch.randn(7, 24), dim=-1).requires_grad_() for _ in range(2)]
+        for _ in range(2)
+    )
     with torch.no_grad():
         for a, b in zip(one, two):
             b.copy_(a)
@@ -74,8 +82,10 @@ def test_any_reading_can_be_drawn_and_mended(lesson):
     kinds = set()
     for target in random_scenes(25):
         truth = dict(vars(target))
-        codes = [rng.randrange(len(values)) if rng.random() < 0.5 else code
-                 for values, code in zip(world.ATTRIBUTES.values(), target.codes())]
+        codes = [
+            rng.randrange(len(values)) if rng.random() < 0.5 else code
+            for values, code in zip(world.ATTRIBUTES.values(), target.codes())
+        ]
         scene, facts = lesson["settled"](codes, truth), stated(truth, rng)
         world.draw(world.Scene(**scene))
         found = lesson["faults"](scene, truth, facts)
@@ -92,17 +102,36 @@ def test_any_reading_can_be_drawn_and_mended(lesson):
 
 
 def test_faults_come_and_go_with_their_thing(lesson):
-    truth = next(dict(vars(s)) for s in random_scenes(500) if s.vehicle == "car" and s.animal == "none")
-    scene = {**truth, "vehicle": "none", "vehicle_color": "none", "vehicle_place": "none",
-             "animal": "cow", "animal_color": "white", "animal_place": "left", "sky": "grey" if truth["sky"] != "grey" else "pink"}
-    facts = {"vehicle_color": truth["vehicle_color"], "sky": scene["sky"]}  # a machine answered: the sky is told wrongly
+    truth = next(
+        dict(vars(s)) for s in random_scenes(500) if s.vehicle == "car" and s.animal == "none"
+    )
+    scene = {
+        **truth,
+        "vehicle": "none",
+        "vehicle_color": "none",
+        "vehicle_place": "none",
+        "animal": "cow",
+        "animal_color": "white",
+        "animal_place": "left",
+        "sky": "grey" if truth["sky"] != "grey" else "pink",
+    }
+    facts = {
+        "vehicle_color": truth["vehicle_color"],
+        "sky": scene["sky"],
+    }  # a machine answered: the sky is told wrongly
     assert lesson["faults"](scene, truth, facts) == {
         "sky": (("sky",), "told wrongly"),
         "vehicle missing": (("vehicle", "vehicle_color", "vehicle_place"), "mis-drawn"),
-        "animal added": (("animal", "animal_color", "animal_place"), "made up")}
+        "animal added": (("animal", "animal_color", "animal_place"), "made up"),
+    }
     contradiction = {**truth, "animal": "cow"}  # a cow without colour and place
-    drawable = lesson["settled"]([world.ATTRIBUTES[n].index(v) for n, v in contradiction.items()], truth)
-    assert drawable["animal"] == "cow" and "none" not in (drawable["animal_color"], drawable["animal_place"])
+    drawable = lesson["settled"](
+        [world.ATTRIBUTES[n].index(v) for n, v in contradiction.items()], truth
+    )
+    assert drawable["animal"] == "cow" and "none" not in (
+        drawable["animal_color"],
+        drawable["animal_place"],
+    )
 
 
 def test_inventing_keeps_what_is_stated(lesson):
@@ -118,17 +147,24 @@ def test_inventing_keeps_what_is_stated(lesson):
 
 
 def test_exercises():
-    try_exercises(NAME, {
-        "worse_beyond": [
-            lambda ranks, baseline, control: (ranks > baseline).double().mean(0),
-            lambda ranks, baseline, control: (ranks > control).double().mean(0),
-            lambda ranks, baseline, control: (ranks >= baseline).double().mean(0) - (control >= baseline).double().mean(0),
-            lambda ranks, baseline, control: (ranks > baseline).double().mean() - (control > baseline).double().mean(),
-        ],
-        "oracle_weight": [
-            lambda ranks, weights: weights[ranks.argmin(dim=0)],
-            lambda ranks, weights: weights[ranks.argmax(dim=0)],
-            lambda ranks, weights: ranks.amin(dim=0),
-            lambda ranks, weights: weights[ranks.argmin()],
-        ],
-    })
+    try_exercises(
+        NAME,
+        {
+            "worse_beyond": [
+                lambda ranks, baseline, control: (ranks > baseline).double().mean(0),
+                lambda ranks, baseline, control: (ranks > control).double().mean(0),
+                lambda ranks, baseline, control: (
+                    (ranks >= baseline).double().mean(0) - (control >= baseline).double().mean(0)
+                ),
+                lambda ranks, baseline, control: (
+                    (ranks > baseline).double().mean() - (control > baseline).double().mean()
+                ),
+            ],
+            "oracle_weight": [
+                lambda ranks, weights: weights[ranks.argmin(dim=0)],
+                lambda ranks, weights: weights[ranks.argmax(dim=0)],
+                lambda ranks, weights: ranks.amin(dim=0),
+                lambda ranks, weights: weights[ranks.argmin()],
+            ],
+        },
+    )

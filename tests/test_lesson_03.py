@@ -51,7 +51,9 @@ def test_the_gradients_are_the_packages_gradients(lesson, pair):
     target = F.normalize(torch.randn(7, 24), dim=-1)
     inputs = [[x.clone().requires_grad_() for x in pair] for _ in range(2)]
     train.contrastive_loss(ours(*inputs[0])[0], target, ours.log_scale.exp()).backward()
-    train.contrastive_loss(packaged(*inputs[1]).query, target, packaged.logit_scale.exp()).backward()
+    train.contrastive_loss(
+        packaged(*inputs[1]).query, target, packaged.logit_scale.exp()
+    ).backward()
     for a, b in lesson["packaged_names"](3).items():
         mine, theirs = ours.get_parameter(a).grad, packaged.get_parameter(b).grad
         assert theirs.abs().max() > 0, b
@@ -67,7 +69,9 @@ def test_dropout_stands_in_the_same_places(lesson, pair):
         torch.testing.assert_close(a, b)
     count = lambda head: sum(isinstance(m, nn.Dropout) for m in head.modules())
     assert count(packaged) == 2 + packaged.num_experts
-    assert count(ours) == 3  # context twice, gate, experts K times and residual: each module is used for its equation
+    assert (
+        count(ours) == 3
+    )  # context twice, gate, experts K times and residual: each module is used for its equation
 
 
 @pytest.mark.parametrize("zero_init", [True, False])
@@ -117,7 +121,9 @@ def test_spearman_is_scipys(lesson):
     b[:, 1] += a[:, 1]
     found = lesson["rank_products"](a, b).mean(dim=0)
     for r in range(3):
-        assert found[r].item() == pytest.approx(spearmanr(a[:, r].numpy(), b[:, r].numpy())[0], abs=1e-6)
+        assert found[r].item() == pytest.approx(
+            spearmanr(a[:, r].numpy(), b[:, r].numpy())[0], abs=1e-6
+        )
 
 
 def test_exercises(lesson):
@@ -133,25 +139,36 @@ def test_exercises(lesson):
         values, places = routing.topk(k, dim=-1, largest=largest)
         return torch.zeros_like(routing).scatter(-1, places, values)
 
-    try_exercises(NAME, {
-        "gate": [
-            lambda h, W1, b1, W2, b2: gelu(h @ W1.T + b1) @ W2.T + b2,  # no sigmoid
-            lambda h, W1, b1, W2, b2: 1 - sigmoid(gelu(h @ W1.T + b1) @ W2.T + b2),  # of the drawing
-            lambda h, W1, b1, W2, b2: sigmoid((h @ W1.T + b1) @ W2.T + b2),  # no GELU
-            lambda h, W1, b1, W2, b2: sigmoid(gelu(h @ W1 + b1) @ W2 + b2),  # not transposed
-            lambda h, W1, b1, W2, b2: sigmoid(gelu(h @ W1.T + b1) @ W2.T + b2)[:, 0],  # [n]
-        ],
-        "head_size": [
-            lambda K, d=256, p=512, m=2048: size(K, d, p, m, one=0),  # no temperature
-            lambda K, d=256, p=512, m=2048: size(K, d, p, m, layer=lambda a, b: a * b),  # no biases
-            lambda K, d=256, p=512, m=2048: size(K, d, p, m, outputs=K),  # an output each
-            lambda K, d=256, p=512, m=2048: size(4, d, p, m),  # always four experts
-        ],
-        "keep_best": [
-            lambda p, k: top(p, k),  # does not sum to one
-            lambda p, k: top(p, k, largest=False) / top(p, k, largest=False).sum(-1, keepdim=True),
-            lambda p, k: p.topk(k, dim=-1).values,  # another shape
-            lambda p, k: (top(p, k) / 0.2).masked_fill(top(p, k) == 0, -torch.inf).softmax(dim=-1),  # a second softmax
-        ],
-    })
+    try_exercises(
+        NAME,
+        {
+            "gate": [
+                lambda h, W1, b1, W2, b2: gelu(h @ W1.T + b1) @ W2.T + b2,  # no sigmoid
+                lambda h, W1, b1, W2, b2: (
+                    1 - sigmoid(gelu(h @ W1.T + b1) @ W2.T + b2)
+                ),  # of the drawing
+                lambda h, W1, b1, W2, b2: sigmoid((h @ W1.T + b1) @ W2.T + b2),  # no GELU
+                lambda h, W1, b1, W2, b2: sigmoid(gelu(h @ W1 + b1) @ W2 + b2),  # not transposed
+                lambda h, W1, b1, W2, b2: sigmoid(gelu(h @ W1.T + b1) @ W2.T + b2)[:, 0],  # [n]
+            ],
+            "head_size": [
+                lambda K, d=256, p=512, m=2048: size(K, d, p, m, one=0),  # no temperature
+                lambda K, d=256, p=512, m=2048: size(
+                    K, d, p, m, layer=lambda a, b: a * b
+                ),  # no biases
+                lambda K, d=256, p=512, m=2048: size(K, d, p, m, outputs=K),  # an output each
+                lambda K, d=256, p=512, m=2048: size(4, d, p, m),  # always four experts
+            ],
+            "keep_best": [
+                lambda p, k: top(p, k),  # does not sum to one
+                lambda p, k: (
+                    top(p, k, largest=False) / top(p, k, largest=False).sum(-1, keepdim=True)
+                ),
+                lambda p, k: p.topk(k, dim=-1).values,  # another shape
+                lambda p, k: (
+                    (top(p, k) / 0.2).masked_fill(top(p, k) == 0, -torch.inf).softmax(dim=-1)
+                ),  # a second softmax
+            ],
+        },
+    )
     assert lesson["count"](lesson["Head"](256, 512, 2048, 4)) == size(4) == 11_812_614

@@ -32,7 +32,9 @@ def test_mrr_and_bri_are_the_packages(lesson):
     names = dict(lesson)
     exec(solution, names)
     for rounds in (2, 5, 11):
-        torch.testing.assert_close(names["bri_by_hand"](ranks[:, :rounds]), metrics.bri(ranks[:, :rounds])[-1])
+        torch.testing.assert_close(
+            names["bri_by_hand"](ranks[:, :rounds]), metrics.bri(ranks[:, :rounds])[-1]
+        )
 
 
 def test_the_paired_bootstrap_is_the_packages(lesson):
@@ -41,7 +43,9 @@ def test_the_paired_bootstrap_is_the_packages(lesson):
     for resamples, level in ((200, 0.95), (77, 0.8)):
         packaged = metrics.paired_difference(a, b, resamples=resamples, level=level)
         for r in range(3):
-            ours = lesson["paired_bootstrap"]((a < 10).double()[:, r], (b < 10).double()[:, r], resamples, level)
+            ours = lesson["paired_bootstrap"](
+                (a < 10).double()[:, r], (b < 10).double()[:, r], resamples, level
+            )
             torch.testing.assert_close(torch.stack(ours), torch.stack([x[r] for x in packaged]))
 
 
@@ -55,10 +59,14 @@ def test_the_mean_of_a_group_is_that_of_the_package(lesson):
     values = torch.rand(60, 4, generator=torch.Generator().manual_seed(2)).double()
     mean, drawn = lesson["group_means"](values, torch.ones(60, 4, dtype=torch.bool), 300)
     packaged = metrics.bootstrap(values.mean(1, keepdim=True), 300)
-    torch.testing.assert_close(torch.stack([mean, drawn.quantile(0.025), drawn.quantile(0.975)]),
-                               torch.stack([x[0] for x in packaged]))
+    torch.testing.assert_close(
+        torch.stack([mean, drawn.quantile(0.025), drawn.quantile(0.975)]),
+        torch.stack([x[0] for x in packaged]),
+    )
     group = values > 0.5
-    assert float(lesson["group_means"](values, group, 10)[0]) == pytest.approx(float(values[group].mean()))
+    assert float(lesson["group_means"](values, group, 10)[0]) == pytest.approx(
+        float(values[group].mean())
+    )
 
 
 def test_the_tuned_weights_are_the_packages(lesson):
@@ -72,13 +80,20 @@ def test_the_tuned_weights_are_the_packages(lesson):
 
 def test_spearman_is_scipys(lesson):
     g = torch.Generator().manual_seed(3)
-    x, y = torch.rand(5, 90, generator=g), torch.randint(6, (5, 90), generator=g).float()  # the second has many ties
+    x, y = (
+        torch.rand(5, 90, generator=g),
+        torch.randint(6, (5, 90), generator=g).float(),
+    )  # the second has many ties
     ours = lesson["spearman"](x, y)
     for row in range(5):
-        assert float(ours[row]) == pytest.approx(stats.spearmanr(x[row], y[row]).statistic, abs=1e-9)
+        assert float(ours[row]) == pytest.approx(
+            stats.spearmanr(x[row], y[row]).statistic, abs=1e-9
+        )
     columns = lesson["spearman"](x.T.contiguous().T, y)
     torch.testing.assert_close(columns, ours)
-    torch.testing.assert_close(lesson["places"](y[0]) + 0.5, torch.from_numpy(stats.rankdata(y[0].double())))
+    torch.testing.assert_close(
+        lesson["places"](y[0]) + 0.5, torch.from_numpy(stats.rankdata(y[0].double()))
+    )
 
 
 def test_information_is_the_sum_of_entropies(lesson):
@@ -86,7 +101,9 @@ def test_information_is_the_sum_of_entropies(lesson):
     pairs = torch.randint(30, (3, 4, 5), generator=g).double()
     for found, table in zip(lesson["information"](pairs), pairs.numpy()):
         entropy = lambda counts: stats.entropy(counts.ravel(), base=2)
-        assert float(found) == pytest.approx(entropy(table.sum(0)) + entropy(table.sum(1)) - entropy(table), abs=1e-9)
+        assert float(found) == pytest.approx(
+            entropy(table.sum(0)) + entropy(table.sum(1)) - entropy(table), abs=1e-9
+        )
     expert, label = (F.one_hot(torch.randint(3, (40,), generator=g)).double() for _ in range(2))
     shuffles = torch.stack([torch.randperm(40, generator=g) for _ in range(6)])
     own, chance = lesson["against_chance"](expert, {"one": label, "same": expert}, shuffles)["one"]
@@ -95,7 +112,9 @@ def test_information_is_the_sum_of_entropies(lesson):
 
 
 def test_the_favoured_expert_is_named_against_its_usual_share(lesson):
-    routing = torch.tensor([[[0.9, 0.1], [0.8, 0.2]], [[0.9, 0.1], [0.6, 0.4]]])  # the first is always ahead
+    routing = torch.tensor(
+        [[[0.9, 0.1], [0.8, 0.2]], [[0.9, 0.1], [0.6, 0.4]]]
+    )  # the first is always ahead
     assert lesson["favoured"](routing).argmax(-1).tolist() == [[0, 0], [0, 1]]
 
 
@@ -115,13 +134,17 @@ def test_exercises():
         return entropy(p.sum(0)) + entropy(p.sum(1)) - (entropy(p) if joint else 0)
 
     log_of_zero = lambda a, b: (lambda p: (p * (p / (p.sum(0) * p.sum(1)[:, None])).log2()).sum())(
-        F.one_hot(a).double().T @ F.one_hot(b).double() / len(a))
+        F.one_hot(a).double().T @ F.one_hot(b).double() / len(a)
+    )
     nats = lambda a, b: information(a, b, torch.log)
-    try_exercises("05_evaluate", {
-        "bri_by_hand": [not_so_far, plain_mean, from_zero],
-        "two_spreads": [swapped, no_root, not_averaged],
-        "mutual_information": [nats, log_of_zero, lambda a, b: information(a, b, joint=False)],
-    })
+    try_exercises(
+        "05_evaluate",
+        {
+            "bri_by_hand": [not_so_far, plain_mean, from_zero],
+            "two_spreads": [swapped, no_root, not_averaged],
+            "mutual_information": [nats, log_of_zero, lambda a, b: information(a, b, joint=False)],
+        },
+    )
 
 
 # --- the study ---------------------------------------------------------------------------------------------------------
@@ -134,7 +157,11 @@ def small(monkeypatch):
             if name not in self._held:
                 place = [*study.STYLES, "train", "picking"].index(name.partition("/")[0])
                 bank = toy_bank(width=24, seed=place)
-                bank.meta, bank.other, bank.without_offset = {"texts": name}, bank.generated.roll(1, 0), bank.generated
+                bank.meta, bank.other, bank.without_offset = (
+                    {"texts": name},
+                    bank.generated.roll(1, 0),
+                    bank.generated,
+                )
                 if "/" in name:
                     bank.generated = bank.generated.roll(2, 0)
                 self._held[name] = bank
@@ -172,7 +199,9 @@ def test_uniform_routing_stays_uniform_when_trained(small):
     train.fit(model, bank, bank, epochs=1, batch_size=16, lr=1e-2, device="cpu", progress=False)
     routing = model(bank.text[:, 0], bank.generated[:, 0]).routing
     torch.testing.assert_close(routing, torch.full_like(routing, 0.25))
-    assert any(not torch.equal(a, b) for a, b in zip(before, model.experts.parameters())), "its experts do learn"
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.experts.parameters())), (
+        "its experts do learn"
+    )
 
 
 def test_a_wide_expert_starts_at_the_blend_and_has_nothing_to_route():
@@ -191,12 +220,18 @@ def bundled(queries=3):
 def test_the_banks_of_the_study_have_two_fields_more():
     banks = study.Banks()
     test, picking = banks["human_blip2"], banks["picking"]
-    assert banks["human_blip2"] is test and len(picking.corpus) == 3000 and len(picking.target) == 300
+    assert (
+        banks["human_blip2"] is test and len(picking.corpus) == 3000 and len(picking.target) == 300
+    )
     assert torch.equal(test.other, test.generated.roll(1, 0))
     offset = fusion.OffsetRemoved.measure(banks["train"])
-    removed = fusion.OffsetRemoved(fusion.ImageOnly(), offset)(test.text[:, 3], test.generated[:, 3]).query
+    removed = fusion.OffsetRemoved(fusion.ImageOnly(), offset)(
+        test.text[:, 3], test.generated[:, 3]
+    ).query
     torch.testing.assert_close(test.without_offset[:, 3], removed)
-    assert torch.equal(banks["visdial/missing"].generated, torch.zeros_like(banks["visdial/missing"].generated))
+    assert torch.equal(
+        banks["visdial/missing"].generated, torch.zeros_like(banks["visdial/missing"].generated)
+    )
     assert len(banks["visdial/again1"].target) == study.NOISY
 
 
@@ -215,9 +250,13 @@ def test_noise_changes_the_drawing_and_nothing_else():
     assert torch.equal(study.noisy(bank, "as drawn").generated, bank.generated)
     assert not study.noisy(bank, "missing").generated.any()
     assert torch.equal(study.noisy(bank, "shuffled 1.0").generated, bank.generated.roll(1, 0))
-    changed = (study.noisy(bank, "shuffled 0.5").generated != bank.generated).any(-1).double().mean()
+    changed = (
+        (study.noisy(bank, "shuffled 0.5").generated != bank.generated).any(-1).double().mean()
+    )
     assert 0.4 < float(changed) < 0.6
-    assert torch.equal(study.noisy(bank, "shuffled 0.5").generated, study.noisy(bank, "shuffled 0.5").generated)
+    assert torch.equal(
+        study.noisy(bank, "shuffled 0.5").generated, study.noisy(bank, "shuffled 0.5").generated
+    )
 
 
 def test_drawings_of_other_dialogues_are_refused(monkeypatch):
@@ -240,7 +279,9 @@ def test_a_study_is_kept_and_read_again(small, tmp_path, monkeypatch):
     again, _ = study.train_variant(small, "GateOnly", 1, "cpu")
     assert len(tables) == 2 and tables[0].dtype == torch.int64
     assert torch.equal(tables[1], metrics.rank_table(again, small["visdial"]))
-    with pytest.raises(InputError, match="AdaFuSE with seed 0.*python -m adafuse_lite.study AdaFuSE"):
+    with pytest.raises(
+        InputError, match="AdaFuSE with seed 0.*python -m adafuse_lite.study AdaFuSE"
+    ):
         study.load_study(small, "AdaFuSE")
     small["visdial"].meta = {"texts": "other ones"}
     with pytest.raises(InputError, match="other banks"):
@@ -253,7 +294,9 @@ def test_a_study_is_kept_and_read_again(small, tmp_path, monkeypatch):
 
 def test_a_truncated_file_of_the_study_is_refused(small, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "FOLDER", tmp_path)
-    write_tensors(study.path_of("AdaFuSE", 0), {"ranks/visdial": torch.zeros(4, 3).short()}, {"made_by": "x"})
+    write_tensors(
+        study.path_of("AdaFuSE", 0), {"ranks/visdial": torch.zeros(4, 3).short()}, {"made_by": "x"}
+    )
     whole = study.path_of("AdaFuSE", 0).read_bytes()
     study.path_of("AdaFuSE", 0).write_bytes(whole[:-5])
     with pytest.raises(InputError, match="truncated"):
@@ -263,14 +306,22 @@ def test_a_truncated_file_of_the_study_is_refused(small, tmp_path, monkeypatch):
 def test_the_full_head_keeps_gate_and_routing(small):
     model, _ = study.train_variant(small, "AdaFuSE", 0, "cpu")
     found = study.judge(model, small, "AdaFuSE")
-    assert {f"ranks/{style}" for style in study.STYLES} | set(f"ranks/{c}" for c in study.CONDITIONS) <= found.keys()
+    assert {f"ranks/{style}" for style in study.STYLES} | set(
+        f"ranks/{c}" for c in study.CONDITIONS
+    ) <= found.keys()
     bank = small["visdial"]
     with torch.no_grad():
         fused = model(bank.text[:, 1], bank.generated[:, 1])
-    torch.testing.assert_close(found["gate/visdial"][:, 1].float(), fused.gate[:, 0], atol=1e-3, rtol=0)
-    torch.testing.assert_close(found["routing/visdial"][:, 1].float(), fused.routing, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        found["gate/visdial"][:, 1].float(), fused.gate[:, 0], atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        found["routing/visdial"][:, 1].float(), fused.routing, atol=1e-3, rtol=0
+    )
     control = study.judge(study.variants(24)["OtherPicture"][0](), small, "OtherPicture")
-    assert control.keys() == {f"ranks/{style}" for style in study.STYLES}, "who sees no drawing has no noise to bear"
+    assert control.keys() == {f"ranks/{style}" for style in study.STYLES}, (
+        "who sees no drawing has no noise to bear"
+    )
 
 
 def test_published_start_is_a_turn_away_from_the_blend():
@@ -286,9 +337,17 @@ def test_published_start_is_a_turn_away_from_the_blend():
 @pytest.mark.slow
 def test_a_random_training_comes_out_as_stored():
     banks = study.Banks()
-    name, seed = random.SystemRandom().choice(list(study.variants(96))), random.SystemRandom().choice(list(study.SEEDS))
+    name, seed = (
+        random.SystemRandom().choice(list(study.variants(96))),
+        random.SystemRandom().choice(list(study.SEEDS)),
+    )
     stored = study.load_study(banks, name)[seed]
     model, _ = study.train_variant(banks, name, seed)
     fields = study.variants(96)[name][1]
-    apart = (metrics.recall_at_k(metrics.rank_table(model, banks["visdial"], **fields)) - metrics.recall_at_k(stored)).abs()
-    assert float(apart.max()) <= BAND, f"{name}, seed {seed}: Recall@10 is {float(apart.max()):.3f} away at round {int(apart.argmax())}"
+    apart = (
+        metrics.recall_at_k(metrics.rank_table(model, banks["visdial"], **fields))
+        - metrics.recall_at_k(stored)
+    ).abs()
+    assert float(apart.max()) <= BAND, (
+        f"{name}, seed {seed}: Recall@10 is {float(apart.max()):.3f} away at round {int(apart.argmax())}"
+    )

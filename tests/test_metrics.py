@@ -35,7 +35,14 @@ from adafuse_lite.metrics import (
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 4), st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 40))
+@given(
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(0, 10**6),
+    st.integers(1, 9),
+    st.integers(1, 40),
+)
 def test_ranks_agree_with_sorting(n, pictures, width, seed, rows, columns):
     """Small whole numbers: exact scores and many ties."""
     rng = np.random.default_rng(seed)
@@ -59,7 +66,11 @@ def test_ranks_agree_with_sorting(n, pictures, width, seed, rows, columns):
 
 def test_the_order_of_the_corpus_does_not_matter():
     g = torch.Generator().manual_seed(0)
-    q, c, t = torch.randn(50, 8, generator=g), torch.randn(300, 8, generator=g).half(), torch.arange(50)
+    q, c, t = (
+        torch.randn(50, 8, generator=g),
+        torch.randn(300, 8, generator=g).half(),
+        torch.arange(50),
+    )
     assert torch.equal(ranks(q, c, t), ranks(q, c.flip(0), 299 - t))
 
 
@@ -70,29 +81,36 @@ def test_pictures_that_equal_the_target_tie_with_it_wherever_they_are(n):
     end = 2 * metrics.PICTURES
     places = [0, 1, 700, metrics.PICTURES - 1, metrics.PICTURES, end, end + 76]
     q, c = torch.randn(n, 256, generator=g), torch.randn(end + 77, 256, generator=g)
-    for target in places:                      # without copies nothing ties with it but itself
+    for target in places:  # without copies nothing ties with it but itself
         t = torch.full((n,), target)
         assert torch.equal(ranks(q, c, t), ranks(q, c, t, "pessimistic"))
     c[places], c[[5, end + 3]] = c[0].clone(), c[5].clone()
-    c[9, 1:-1] = c[0, 1:-1]                    # equal but for the ends
-    c[11, 0], c[11, -1] = c[0, 0], c[0, -1]    # equal at the ends
+    c[9, 1:-1] = c[0, 1:-1]  # equal but for the ends
+    c[11, 0], c[11, -1] = c[0, 0], c[0, -1]  # equal at the ends
     scores = q.double() @ c.double().T
     for target in (*places, 5, 9, 11, 12):
-        low, high = (ranks(q, c, torch.full((n,), target), ties) for ties in ("optimistic", "pessimistic"))
+        low, high = (
+            ranks(q, c, torch.full((n,), target), ties) for ties in ("optimistic", "pessimistic")
+        )
         assert (high - low == {5: 1, 9: 0, 11: 0, 12: 0}.get(target, len(places) - 1)).all()
         others = (c != c[target]).any(1)
         higher = (scores[:, others] > scores[:, [target]]).sum(1)
-        assert (low - higher).abs().max() <= 1 and (low == higher).float().mean() > 0.9     # the last digit of a close score
+        assert (low - higher).abs().max() <= 1 and (
+            low == higher
+        ).float().mean() > 0.9  # the last digit of a close score
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(target=torch.tensor([0, 9])), "target 9 of query 1 is not in the corpus of 4"),
-    (dict(target=torch.tensor([0])), "one target each"),
-    (dict(corpus=torch.ones(4, 2)), "do not fit together"),
-    (dict(queries=torch.tensor([[1.0, 2, 3], [1, float("nan"), 3]])), "query 1 are not finite"),
-    (dict(corpus=torch.full((4, 3), float("inf"))), "corpus picture 0 are not finite"),
-    (dict(ties="middle"), "optimistic"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(target=torch.tensor([0, 9])), "target 9 of query 1 is not in the corpus of 4"),
+        (dict(target=torch.tensor([0])), "one target each"),
+        (dict(corpus=torch.ones(4, 2)), "do not fit together"),
+        (dict(queries=torch.tensor([[1.0, 2, 3], [1, float("nan"), 3]])), "query 1 are not finite"),
+        (dict(corpus=torch.full((4, 3), float("inf"))), "corpus picture 0 are not finite"),
+        (dict(ties="middle"), "optimistic"),
+    ],
+)
 def test_unfit_features_are_refused(change, message):
     given = dict(queries=torch.ones(2, 3), corpus=torch.ones(4, 3), target=torch.tensor([0, 1]))
     with pytest.raises(InputError, match=message):
@@ -119,7 +137,9 @@ def test_ranks_need_little_memory():
     Not ``ru_maxrss``: a child inherits its parent's, which hides what the child itself takes.
     """
     run = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
-    assert 6 < float(run.stdout) < 80  # 8 of them are the scores: less would mean that nothing was measured
+    assert (
+        6 < float(run.stdout) < 80
+    )  # 8 of them are the scores: less would mean that nothing was measured
 
 
 def seconds(function, repeats=3):
@@ -155,7 +175,9 @@ def test_rank_table_feeds_the_fields_it_is_told():
     assert torch.equal(table, rank_table(ImageOnly(), bank, image="prompt"))
     assert torch.equal(table[:, 1], ranks(bank.prompt[:, 1], bank.corpus, bank.target))
     head = AdaFuSE(12, 8, 16).train()
-    assert torch.equal(rank_table(head, bank), rank_table(head, bank)) and head.training  # no dropout while ranking
+    assert (
+        torch.equal(rank_table(head, bank), rank_table(head, bank)) and head.training
+    )  # no dropout while ranking
     with pytest.raises(InputError, match="no features 'images'"):
         rank_table(head, bank, image="images")
     bank.generated[7, 2, 0] = float("nan")
@@ -185,9 +207,13 @@ def test_metrics_by_definition(rows):
     for r in range(4):
         best = [min(row[: r + 1]) for row in rows]
         assert hits_at_k(table, 10)[r].item() == pytest.approx(np.mean([b < 10 for b in best]))
-        assert recall_at_k(table, 10)[r].item() == pytest.approx(np.mean([row[r] < 10 for row in rows]))
+        assert recall_at_k(table, 10)[r].item() == pytest.approx(
+            np.mean([row[r] < 10 for row in rows])
+        )
     logs = np.log(1 + np.minimum.accumulate(np.array(rows), axis=1))
-    assert bri(table)[-1].item() == pytest.approx(np.mean([np.sum((x[1:] + x[:-1]) / 2) / 3 for x in logs]))
+    assert bri(table)[-1].item() == pytest.approx(
+        np.mean([np.sum((x[1:] + x[:-1]) / 2) / 3 for x in logs])
+    )
 
 
 def test_a_list_of_seeds_stands_for_its_average():
@@ -202,7 +228,9 @@ def test_degradation_by_hand():
     third = pytest.approx
     assert found.worse.tolist() == third([2 / 3, 0]) and found.equal.tolist() == third([0, 2 / 3])
     assert found.better.tolist() == third([1 / 3, 1 / 3])
-    assert found.mean_change.tolist() == third([26 / 3, -10 / 3]) and found.median_change.tolist() == [1, 0]
+    assert found.mean_change.tolist() == third(
+        [26 / 3, -10 / 3]
+    ) and found.median_change.tolist() == [1, 0]
     assert worse_than(base + 1, base).tolist() == [[1, 1]] * 3
     with pytest.raises(InputError, match="same dialogues"):
         degradation(base, base[:2])
@@ -217,7 +245,9 @@ def test_bootstrap_is_quick_seeded_and_about_right():
     start = time.process_time()
     found = bootstrap(table)
     assert time.process_time() - start < 2
-    assert torch.equal(found.low, bootstrap(table).low) and not torch.equal(found.low, bootstrap(table, seed=1).low)
+    assert torch.equal(found.low, bootstrap(table).low) and not torch.equal(
+        found.low, bootstrap(table, seed=1).low
+    )
     half_width = 1.96 * table.std(0) / 1_000**0.5
     assert torch.allclose((found.high - found.low).float() / 2, half_width, rtol=0.15)
     assert ((found.low < found.mean) & (found.mean < found.high)).all()
@@ -254,7 +284,12 @@ def test_unfit_tables_are_refused():
 
 def test_ten_places_are_the_usual_number():
     table = torch.tensor([[9], [10]])  # 0-based: the tenth place counts, the eleventh does not
-    assert hits_at_k(table).tolist() == recall_at_k(table).tolist() == per_dialogue(table).mean(0).tolist() == [0.5]
+    assert (
+        hits_at_k(table).tolist()
+        == recall_at_k(table).tolist()
+        == per_dialogue(table).mean(0).tolist()
+        == [0.5]
+    )
 
 
 def test_numbers_whose_sum_overflows_are_finite():
@@ -274,7 +309,11 @@ def test_ranks_that_stay_are_not_worse():
 
 def test_several_seeds_may_share_a_baseline_or_have_one_each():
     table = torch.tensor([[3, 1], [5, 0]])
-    assert rank_change([table, table], [table]).abs().sum() == rank_change([table, table], [table, table]).abs().sum() == 0
+    assert (
+        rank_change([table, table], [table]).abs().sum()
+        == rank_change([table, table], [table, table]).abs().sum()
+        == 0
+    )
     for one, other in (([table] * 3, [table] * 2), (table, table[:, :1]), (table, table[:1])):
         with pytest.raises(InputError, match="do not match"):
             rank_change(one, other)
@@ -283,8 +322,12 @@ def test_several_seeds_may_share_a_baseline_or_have_one_each():
 def test_the_interval_holds_its_level():
     """A mean of 0 and 1: the percentiles of a binomial, 2.5 and 97.5 of a hundred."""
     found = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000)
-    assert found.low.item() == pytest.approx(0.5 - 1.96 * 0.05, abs=0.011) and found.high.item() == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
-    many = torch.rand(300, 1, generator=torch.Generator().manual_seed(0))  # their mean is as good as normal
+    assert found.low.item() == pytest.approx(
+        0.5 - 1.96 * 0.05, abs=0.011
+    ) and found.high.item() == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
+    many = torch.rand(
+        300, 1, generator=torch.Generator().manual_seed(0)
+    )  # their mean is as good as normal
     found_many, spread = bootstrap(many, resamples=20_000), many.std(correction=0).item() / 300**0.5
     for end in (found_many.mean - found_many.low, found_many.high - found_many.mean):
         assert end.item() / spread == pytest.approx(1.96, rel=0.03)

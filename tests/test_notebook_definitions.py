@@ -29,7 +29,10 @@ def test_the_head_is_the_packages_head(lesson, pair):
     packaged.load_state_dict(ours.state_dict())  # strict: the same names and shapes
     for a, b in zip(ours.eval()(*pair), packaged.eval()(*pair)):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-    sums = [sum((w * torch.linspace(-1, 1, 24)).sum() for w in model(*pair)[:1]) for model in (ours, packaged)]
+    sums = [
+        sum((w * torch.linspace(-1, 1, 24)).sum() for w in model(*pair)[:1])
+        for model in (ours, packaged)
+    ]
     for total in sums:
         total.backward()
     theirs = dict(packaged.named_parameters())
@@ -48,7 +51,9 @@ def test_a_fresh_head_of_either_kind_starts_at_the_blend(lesson, pair):
 
 def test_the_loss_is_the_packages_loss(lesson, pair):
     for scale in (1.0, 50.0, torch.tensor(7.0)):
-        torch.testing.assert_close(lesson["info_nce"](*pair, scale), train.contrastive_loss(*pair, scale))
+        torch.testing.assert_close(
+            lesson["info_nce"](*pair, scale), train.contrastive_loss(*pair, scale)
+        )
 
 
 def test_the_metrics_are_the_packages_metrics(lesson):
@@ -56,7 +61,9 @@ def test_the_metrics_are_the_packages_metrics(lesson):
     queries, corpus = torch.randn(50, 8), torch.randn(300, 8)
     corpus[100:200] = corpus[:100]  # equal scores
     target = torch.randint(300, (50,))
-    assert torch.equal(lesson["rank_by_counting"](queries, corpus, target), metrics.ranks(queries, corpus, target))
+    assert torch.equal(
+        lesson["rank_by_counting"](queries, corpus, target), metrics.ranks(queries, corpus, target)
+    )
     table = torch.randint(40, (50, 11))
     torch.testing.assert_close(lesson["recall_by_hand"](table).double(), metrics.recall_at_k(table))
     torch.testing.assert_close(lesson["hits_by_hand"](table).double(), metrics.hits_at_k(table))
@@ -66,6 +73,16 @@ def test_exercises():
     undecided = lambda routing: torch.special.entr(routing).sum(1).mean().exp()
     no_mean = lambda routing: torch.tensor(4.0)
     text_only = lambda text, image, corpus, target: metrics.ranks(text, corpus, target)
-    worst = lambda text, image, corpus, target: torch.stack(
-        [metrics.ranks(fusion.blend(text, image, w), corpus, target) for w in torch.linspace(0, 1, 11)]).max(0).values
-    try_exercises("04_train", {"experts_at_work": [undecided, no_mean], "oracle_ranks": [text_only, worst]})
+    worst = lambda text, image, corpus, target: (
+        torch.stack(
+            [
+                metrics.ranks(fusion.blend(text, image, w), corpus, target)
+                for w in torch.linspace(0, 1, 11)
+            ]
+        )
+        .max(0)
+        .values
+    )
+    try_exercises(
+        "04_train", {"experts_at_work": [undecided, no_mean], "oracle_ranks": [text_only, worst]}
+    )

@@ -111,9 +111,13 @@ def test_results_are_said_in_words_and_compared(code):
     """Of the cells with a result, 60 % say it in text that nbval compares: a picture alone is not compared."""
     results = [c for c in code if not only_sets_up(c)]
     said = [
-        c for c in results
+        c
+        for c in results
         if not IGNORED & set(tags(c))
-        and any(texts(o).strip() and not re.fullmatch(r"<[\w .]*(Figure|Axes).*>", texts(o).strip()) for o in c["outputs"])
+        and any(
+            texts(o).strip() and not re.fullmatch(r"<[\w .]*(Figure|Axes).*>", texts(o).strip())
+            for o in c["outputs"]
+        )
     ]
     assert len(said) >= 0.6 * len(results), f"{len(said)} of {len(results)}"
 
@@ -177,7 +181,9 @@ GPU = ("03_gate_and_experts", "04_train", "05_evaluate", "07_real_models")
 
 
 def test_asks_colab_for_a_gpu_where_one_helps(path, notebook):
-    asked = notebook["metadata"].get("accelerator") == "GPU" and "gpuType" in notebook["metadata"].get("colab", {})
+    asked = notebook["metadata"].get("accelerator") == "GPU" and "gpuType" in notebook[
+        "metadata"
+    ].get("colab", {})
     assert asked == (path.stem in GPU)
 
 

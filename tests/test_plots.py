@@ -21,7 +21,9 @@ def closed():
 def test_no_two_methods_look_alike():
     looks = [tuple(plots.look(name).values()) for name in plots.METHODS]
     assert len(set(looks)) == len(looks)
-    assert len({(line, marker) for _, line, marker in looks}) == len(looks), "in grey they would be the same"
+    assert len({(line, marker) for _, line, marker in looks}) == len(looks), (
+        "in grey they would be the same"
+    )
     assert len({name for name, *_ in plots.METHODS.values()}) == len(looks)
 
 
@@ -51,7 +53,10 @@ def test_a_curve_may_have_gaps():
 
 
 def test_training_has_a_panel_for_each_title():
-    figure = plots.plot_training([1, 2], {"loss": {"training": [[3, 2], [4, 2]]}, "experts": {"1": [0.4, 0.5], "2": [0.6, 0.5]}})
+    figure = plots.plot_training(
+        [1, 2],
+        {"loss": {"training": [[3, 2], [4, 2]]}, "experts": {"1": [0.4, 0.5], "2": [0.6, 0.5]}},
+    )
     first, second = figure.axes
     np.testing.assert_allclose(first.lines[-1].get_ydata(), [3.5, 2])
     assert len(second.lines) == 2
@@ -59,7 +64,9 @@ def test_training_has_a_panel_for_each_title():
 
 def test_pictures_stand_in_a_grid():
     picture = np.zeros((4, 4, 3), np.uint8)
-    figure = plots.show_pictures([[picture, None], [picture]], titles=[["a", "b"], ["c"]], captions=["x", "y"])
+    figure = plots.show_pictures(
+        [[picture, None], [picture]], titles=[["a", "b"], ["c"]], captions=["x", "y"]
+    )
     assert len(figure.axes) == 6
     assert sum(len(ax.images) for ax in figure.axes) == 2
 
@@ -70,11 +77,18 @@ def test_data_flow_names_both_embeddings():
 
 
 def test_differences_are_drawn_in_points_and_hollow_where_they_hold_zero():
-    ax = plots.plot_differences({"one": {"sure": (0.05, 0.01, 0.09), "less": (-0.04, -0.08, -0.01)}, "two": {"open": (0.01, -0.02, 0.04)}})
+    ax = plots.plot_differences(
+        {
+            "one": {"sure": (0.05, 0.01, 0.09), "less": (-0.04, -0.08, -0.01)},
+            "two": {"open": (0.01, -0.02, 0.04)},
+        }
+    )
     marks = [line for line in ax.lines if line.get_marker() == "o"]
     assert [round(float(line.get_xdata()[0]), 6) for line in marks] == [5, -4, 1]
     filled = [line.get_markerfacecolor() != "white" for line in marks]
     assert filled == [True, True, False]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["sure", "less", "open"]
-    assert "+5.0 [+1.0, +9.0]" in [t.get_text() for t in ax.texts] and {"one", "two"} <= {t.get_text() for t in ax.texts}
+    assert "+5.0 [+1.0, +9.0]" in [t.get_text() for t in ax.texts] and {"one", "two"} <= {
+        t.get_text() for t in ax.texts
+    }
     plt.close("all")

@@ -64,7 +64,9 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(tmp_path):
             x = torch.randn(8, 4) + rng.random()
             return (model(x) - x).square().mean(), {"half": 0.5}
 
-        return model, pretrain.train(out, "toy", 10, 1e-2, loss, save_every=3, warmup=2, model=model)
+        return model, pretrain.train(
+            out, "toy", 10, 1e-2, loss, save_every=3, warmup=2, model=model
+        )
 
     model, log = run(tmp_path / "unbroken")
     with pytest.raises(Killed):
@@ -80,19 +82,25 @@ def test_a_generator_of_a_few_steps_is_a_pipeline(tokenizer, scenes, pixels, tmp
     autoencoder, log = pretrain.train_autoencoder(tmp_path / "a", pixels, steps=2, batch=4)
     assert log[-1]["psnr"] > 0
     reader, _ = pretrain.train_reader(tmp_path / "r", tokenizer, scenes, steps=2, batch=4)
-    unet, log = pretrain.train_unet(tmp_path / "u", tokenizer, reader, autoencoder, scenes, pixels, steps=2, batch=4)
+    unet, log = pretrain.train_unet(
+        tmp_path / "u", tokenizer, reader, autoencoder, scenes, pixels, steps=2, batch=4
+    )
     assert len(log) == 2
     pretrain.save_generator(tmp_path / "g", tokenizer, reader, autoencoder, unet)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "g", torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("a red car", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    picture = pipeline(
+        "a red car", num_inference_steps=2, generator=torch.Generator().manual_seed(0)
+    ).images[0]
     assert picture.size == (world.SIZE, world.SIZE)
     assert not list((tmp_path / "g").rglob("*.bin"))
 
 
 def test_no_training_scene_is_in_a_split():
     models = set(world.scenes("models", 300))
-    assert not models & {s for split in ("train", "validation", "test") for s in world.scenes(split, 100)}
+    assert not models & {
+        s for split in ("train", "validation", "test") for s in world.scenes(split, 100)
+    }
 
 
 def test_short_captions_are_short(tokenizer, scenes):

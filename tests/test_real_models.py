@@ -45,7 +45,9 @@ def album(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         world.draw(scene).save(path)
     (folder / "broken.jpg").write_bytes(b"no picture")
-    (folder / "half.jpg").write_bytes((folder / "3.jpg").read_bytes()[:700])  # a download that broke off
+    (folder / "half.jpg").write_bytes(
+        (folder / "3.jpg").read_bytes()[:700]
+    )  # a download that broke off
     (folder / "phone.heic").write_bytes(b"another kind")
     (folder / "notes.txt").write_text("not looked at")
     turned = Image.new("RGB", (40, 20), "red")
@@ -66,7 +68,9 @@ def test_blip_gives_its_projected_features(models):
     tokens = encoder.tokenizer(texts, padding=True, return_tensors="pt")
     pixels = encoder.preprocess(pictures, return_tensors="pt")
     with torch.no_grad():
-        theirs = model(**tokens, **pixels, use_itm_head=False).itm_score  # what transformers itself scores
+        theirs = model(
+            **tokens, **pixels, use_itm_head=False
+        ).itm_score  # what transformers itself scores
     ours = encoder.encode_images(pictures) @ encoder.encode_text(texts).T
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
 
@@ -87,7 +91,11 @@ def test_a_long_text_is_cut_and_counted(models):
 
 def test_blip_hash_tells_models_apart(models, tmp_path):
     first = load_encoder(str(models / "blip"), device="cpu").hash
-    assert load_encoder(str(models / "blip"), device="cpu").hash == first != load_encoder(str(models / "clip"), device="cpu").hash
+    assert (
+        load_encoder(str(models / "blip"), device="cpu").hash
+        == first
+        != load_encoder(str(models / "clip"), device="cpu").hash
+    )
 
 
 def test_blip_refuses_what_is_damaged(models, tmp_path):
@@ -116,7 +124,10 @@ def test_quickgelu_mismatch_is_told(models, tmp_path):
         from adafuse_lite import encoders
 
         def mismatched(*args, **kwargs):
-            warnings.warn("QuickGELU mismatch between final model config (quick_gelu=False) and pretrained tag 'openai' (quick_gelu=True).", stacklevel=2)
+            warnings.warn(
+                "QuickGELU mismatch between final model config (quick_gelu=False) and pretrained tag 'openai' (quick_gelu=True).",
+                stacklevel=2,
+            )
 
         patch = pytest.MonkeyPatch()
         patch.setattr(open_clip, "create_model_and_transforms", mismatched)
@@ -148,11 +159,21 @@ print("seconds", round(time.time() - start))
 
 
 def test_offline_each_download_is_named_in_seconds(tmp_path):
-    env = {k: v for k, v in os.environ.items() if "HF_" not in k and "proxy" not in k.lower()} | {"HF_HOME": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", WITHOUT_NETWORK], env=env, capture_output=True, text=True, timeout=120)
+    env = {k: v for k, v in os.environ.items() if "HF_" not in k and "proxy" not in k.lower()} | {
+        "HF_HOME": str(tmp_path)
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NETWORK],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     *told, seconds = run.stdout.strip().splitlines()
     assert len(told) == 4, run.stdout + run.stderr[-2000:]
-    for line, name in zip(told, ("ViT-B-32", "Salesforce/blip", "stabilityai/sd-turbo", "somebody/some-head")):
+    for line, name in zip(
+        told, ("ViT-B-32", "Salesforce/blip", "stabilityai/sd-turbo", "somebody/some-head")
+    ):
         assert line.startswith(name) and len(line) < 600
     assert int(seconds.split()[1]) <= 30, seconds
     assert "Retrying" not in run.stderr
@@ -162,7 +183,11 @@ def test_offline_each_download_is_named_in_seconds(tmp_path):
 def test_families_have_sensible_settings(models, tmp_path):
     import shutil
 
-    for name, wanted in (("sd-turbo", (1, 0.0)), ("sdxl-lightning", (4, 0.0)), ("stable-diffusion-v1-5", (25, 7.5))):
+    for name, wanted in (
+        ("sd-turbo", (1, 0.0)),
+        ("sdxl-lightning", (4, 0.0)),
+        ("stable-diffusion-v1-5", (25, 7.5)),
+    ):
         folder = Path(shutil.copytree(models / "diffusion", tmp_path / name))
         (folder / "adafuse_lite.json").unlink()
         generator = load_generator(str(folder), device="cpu")
@@ -189,9 +214,16 @@ def few():
 
 
 def test_drawings_made_earlier_take_the_generators_place(models, few, tmp_path):
-    encoder, generator = load_encoder(str(models / "clip"), device="cpu"), load_generator(str(models / "diffusion"), device="cpu")
+    encoder, generator = (
+        load_encoder(str(models / "clip"), device="cpu"),
+        load_generator(str(models / "diffusion"), device="cpu"),
+    )
     wanted = build_bank(few, encoder, generator, rounds=2)
-    made = {(q, r): generator([few.prompt(q, r)], seeds=[int(wanted.seeds[q])])[0] for q in range(3) for r in range(2)}
+    made = {
+        (q, r): generator([few.prompt(q, r)], seeds=[int(wanted.seeds[q])])[0]
+        for q in range(3)
+        for r in range(2)
+    }
     bank = build_bank(few, encoder, Drawings(made), rounds=2)
     torch.testing.assert_close(bank.generated, wanted.generated, atol=2e-3, rtol=0)
     dar, training = tmp_path / "dar", tmp_path / "adafuse"
@@ -200,7 +232,12 @@ def test_drawings_made_earlier_take_the_generators_place(models, few, tmp_path):
         for path in (dar / f"{q}_{r}.png", training / f"round{r}" / f"train-{stem}_{r}.jpg"):
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=95)
-    torch.testing.assert_close(build_bank(few, encoder, Drawings(dar), rounds=2).generated, wanted.generated, atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        build_bank(few, encoder, Drawings(dar), rounds=2).generated,
+        wanted.generated,
+        atol=2e-3,
+        rtol=0,
+    )
     lossy = build_bank(few, encoder, Drawings(training), rounds=2)
     assert (lossy.generated * wanted.generated).sum(-1).min() > 0.8
     assert lossy.meta["generator"] != bank.meta["generator"]
@@ -224,7 +261,11 @@ def test_drawings_that_lack_something_are_refused(few, tmp_path):
 def test_photographs_are_indexed_once_and_found(models, album, tmp_path):
     encoder = load_encoder(str(models / "clip"), device="cpu")
     mine = sources.photos(album, progress=False)
-    assert len(mine.corpus) == 7 and mine.skipped == ("broken.jpg", "half.jpg", "phone.heic") and mine.report["unreadable pictures left out"] == 3
+    assert (
+        len(mine.corpus) == 7
+        and mine.skipped == ("broken.jpg", "half.jpg", "phone.heic")
+        and mine.report["unreadable pictures left out"] == 3
+    )
     assert mine.picture("upright.jpg").size == (20, 40)
     index = index_pictures(mine, encoder, tmp_path / "index")
     names, scores = index.search(encoder.encode_images([mine.picture("holiday/4.png")]), k=3)
@@ -245,7 +286,9 @@ def test_an_index_that_was_damaged_or_killed_is_made_anew(models, album, tmp_pat
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match="truncated"):
         PictureIndex.load(tmp_path)
-    assert torch.equal(index_pictures(mine, encoder, tmp_path).features.half(), first.features.half())
+    assert torch.equal(
+        index_pictures(mine, encoder, tmp_path).features.half(), first.features.half()
+    )
 
 
 def test_looking_at_photographs_shows_a_bar_unless_told_not_to(album, capfd):
@@ -283,9 +326,15 @@ def test_top_is_the_sorted_top_in_any_chunks(monkeypatch):
 def test_a_head_is_trained_on_captions(models, album):
     from adafuse_lite.train import fit
 
-    captions = {name: f"a red barn {i}" for i, name in enumerate(sources.photos(album, progress=False).corpus)}
+    captions = {
+        name: f"a red barn {i}"
+        for i, name in enumerate(sources.photos(album, progress=False).corpus)
+    }
     mine = sources.pairs(captions, album, progress=False)
-    encoder, generator = load_encoder(str(models / "clip"), device="cpu"), load_generator(str(models / "diffusion"), device="cpu")
+    encoder, generator = (
+        load_encoder(str(models / "clip"), device="cpu"),
+        load_generator(str(models / "diffusion"), device="cpu"),
+    )
     bank = build_bank(mine, encoder, generator)
     assert bank.text.shape == (7, 1, 16)
     head = AdaFuSE(16, 8, 8, encoder_hash=encoder.hash)
@@ -300,8 +349,19 @@ def test_a_head_is_trained_on_captions(models, album):
 
 @pytest.fixture
 def visdial_file(tmp_path):
-    talk = {"image_id": 42, "caption": "a barn", "dialog": [{"question": 1, "answer": 0}, {"question": 0, "answer": 1}]}
-    held = {"version": "1.0", "data": {"questions": ["is it red", "any trees"], "answers": ["no", "yes"], "dialogs": [talk]}}
+    talk = {
+        "image_id": 42,
+        "caption": "a barn",
+        "dialog": [{"question": 1, "answer": 0}, {"question": 0, "answer": 1}],
+    }
+    held = {
+        "version": "1.0",
+        "data": {
+            "questions": ["is it red", "any trees"],
+            "answers": ["no", "yes"],
+            "dialogs": [talk],
+        },
+    }
     path = tmp_path / "visdial_1.0_train.json"
     path.write_text(json.dumps(held))
     return path
@@ -311,11 +371,15 @@ def test_visdials_own_file_loads(visdial_file, tmp_path):
     made = load_benchmark(str(visdial_file))
     assert made.text(0, 2) == "a barn, any trees? no, is it red? yes"
     assert (made.rounds, made.corpus) == (3, ["COCO_train2014_000000000042.jpg"])
-    pictures = tmp_path / "coco"  # as COCO is unpacked: in folders, with the year and the split in the names
+    pictures = (
+        tmp_path / "coco"
+    )  # as COCO is unpacked: in folders, with the year and the split in the names
     (pictures / "val2014").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(pictures / "val2014" / "COCO_val2014_000000000042.jpg")
     made = load_benchmark(visdial_file, images=pictures)
-    assert made.corpus == ["val2014/COCO_val2014_000000000042.jpg"] and made.picture(made.corpus[0]).size == (8, 8)
+    assert made.corpus == ["val2014/COCO_val2014_000000000042.jpg"] and made.picture(
+        made.corpus[0]
+    ).size == (8, 8)
     held = json.loads(visdial_file.read_text())
     del held["data"]["dialogs"][0]["dialog"][1]
     visdial_file.write_text(json.dumps(held))
@@ -341,13 +405,32 @@ def test_a_saved_dataset_loads(tmp_path):
     import datasets
 
     scenes = world.scenes("models", 4)
-    rows = {"name": list("abcd"), "image": [world.draw(s) for s in scenes], "dialog": [["a barn", "is it red? yes"], [], ["a car", "red? no"], []]}
-    datasets.Dataset.from_dict(rows, features=datasets.Features({
-        "name": datasets.Value("string"), "image": datasets.Image(), "dialog": datasets.List(datasets.Value("string"))})).save_to_disk(tmp_path / "mine")
+    rows = {
+        "name": list("abcd"),
+        "image": [world.draw(s) for s in scenes],
+        "dialog": [["a barn", "is it red? yes"], [], ["a car", "red? no"], []],
+    }
+    datasets.Dataset.from_dict(
+        rows,
+        features=datasets.Features(
+            {
+                "name": datasets.Value("string"),
+                "image": datasets.Image(),
+                "dialog": datasets.List(datasets.Value("string")),
+            }
+        ),
+    ).save_to_disk(tmp_path / "mine")
     made = load_benchmark(tmp_path / "mine")
     assert (made.rounds, made.corpus, made.targets) == (2, list("abcd"), [0, 2])
-    assert list(made.picture("c").get_flattened_data() if hasattr(made.picture("c"), "get_flattened_data") else made.picture("c").getdata()) == list(
-        world.draw(scenes[2]).get_flattened_data() if hasattr(Image.Image, "get_flattened_data") else world.draw(scenes[2]).getdata())
+    assert list(
+        made.picture("c").get_flattened_data()
+        if hasattr(made.picture("c"), "get_flattened_data")
+        else made.picture("c").getdata()
+    ) == list(
+        world.draw(scenes[2]).get_flattened_data()
+        if hasattr(Image.Image, "get_flattened_data")
+        else world.draw(scenes[2]).getdata()
+    )
     (tmp_path / "mine" / "state.json").write_text("{}")
     with pytest.raises(InputError, match="no dataset that datasets can load"):
         load_benchmark(tmp_path / "mine")
@@ -358,20 +441,29 @@ def saved(folder, dialogs, images=None, columns=None):
     import datasets
 
     scenes = world.scenes("models", len(dialogs) + 3)
-    rows = {"image": images or [world.draw(s) for s in scenes[:len(dialogs)]], "dialog": dialogs}
-    kinds = {"image": datasets.Image(), "dialog": datasets.List(datasets.Value("string")), **(columns or {})}
+    rows = {"image": images or [world.draw(s) for s in scenes[: len(dialogs)]], "dialog": dialogs}
+    kinds = {
+        "image": datasets.Image(),
+        "dialog": datasets.List(datasets.Value("string")),
+        **(columns or {}),
+    }
     # Without a number of shards datasets 4.0 divides by zero where there is no row.
-    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(folder, num_shards=1)
+    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(
+        folder, num_shards=1
+    )
     return folder
 
 
-@pytest.mark.parametrize(("dialogs", "said"), [
-    ([], "holds no dialogue|no dataset that datasets can load"),
-    ([[], None], "holds no dialogue"),
-    ([["a barn"], ["a car", "red? no"]], "row 0: its dialogue needs 2 texts"),
-    ([["a barn", ""]], "row 0: its dialogue needs 2 texts"),
-    ([["a barn", None]], "row 0: its dialogue needs 2 texts"),
-])
+@pytest.mark.parametrize(
+    ("dialogs", "said"),
+    [
+        ([], "holds no dialogue|no dataset that datasets can load"),
+        ([[], None], "holds no dialogue"),
+        ([["a barn"], ["a car", "red? no"]], "row 0: its dialogue needs 2 texts"),
+        ([["a barn", ""]], "row 0: its dialogue needs 2 texts"),
+        ([["a barn", None]], "row 0: its dialogue needs 2 texts"),
+    ],
+)
 def test_a_dataset_without_fit_dialogues_is_told(tmp_path, dialogs, said):
     with pytest.raises(InputError, match=said):
         load_benchmark(saved(tmp_path / "mine", dialogs))
@@ -406,20 +498,35 @@ def test_a_dataset_of_texts_or_of_other_columns_is_told(tmp_path):
 def test_datasets_of_equal_names_do_not_share_features(tmp_path):
     """An index, and the parts of a build, belong to the pictures: those of another dataset have the names 000000, ... as well."""
     encoder, scenes = load_encoder("postcards", device="cpu"), world.scenes("models", 6)
-    one, other = (load_benchmark(saved(tmp_path / name / "mine", [["a"]] * 3, images=[world.draw(s) for s in part]))
-                  for name, part in (("one", scenes[:3]), ("other", scenes[3:])))
+    one, other = (
+        load_benchmark(
+            saved(tmp_path / name / "mine", [["a"]] * 3, images=[world.draw(s) for s in part])
+        )
+        for name, part in (("one", scenes[:3]), ("other", scenes[3:]))
+    )
     assert one.corpus == other.corpus
     first = index_pictures(one, encoder, tmp_path / "index")
-    assert torch.equal(index_pictures(one, encoder, tmp_path / "index").features, first.features.half().float()), "the same one is loaded"
+    assert torch.equal(
+        index_pictures(one, encoder, tmp_path / "index").features, first.features.half().float()
+    ), "the same one is loaded"
     second = index_pictures(other, encoder, tmp_path / "index")
     assert (first.features - second.features).abs().max() > 0.05
-    assert torch.allclose(second.features, encoder.encode_images([world.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3)
+    assert torch.allclose(
+        second.features, encoder.encode_images([world.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3
+    )
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"x")
     (tmp_path / "in").mkdir()
-    made = Benchmark("b", "s", "t", [Dialogue("../secret.png", ("a",) * 11)], ["../secret.png"], root=tmp_path / "in")
+    made = Benchmark(
+        "b",
+        "s",
+        "t",
+        [Dialogue("../secret.png", ("a",) * 11)],
+        ["../secret.png"],
+        root=tmp_path / "in",
+    )
     with pytest.raises(InputError, match="leads out"):
         made.picture("../secret.png")
 
@@ -429,13 +536,19 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path):
 def test_the_real_dialogues_load(style):
     raw = json.loads((CHATIR / f"{style}.json").read_text(encoding="utf-8"))
     made = load_benchmark(CHATIR, style=style)
-    assert len(made.dialogues) == 2_064 and len(made.corpus) == 50_000 and len(set(made.targets)) == 2_064
+    assert (
+        len(made.dialogues) == 2_064
+        and len(made.corpus) == 50_000
+        and len(set(made.targets)) == 2_064
+    )
     for q in (0, 7, 2_063):
         for r in range(11):
             assert made.text(q, r) == ", ".join(raw[q]["dialog"][: r + 1])
     assert made.report["missing pictures"] == 50_000 and len(made.report["first missing"]) == 3
     if style.startswith("FLAN"):
-        assert made.report["without '?'"] == 55 and 13_400 <= made.report["stray 'Answer:'"] <= 13_600
+        assert (
+            made.report["without '?'"] == 55 and 13_400 <= made.report["stray 'Answer:'"] <= 13_600
+        )
         tidy = load_benchmark(CHATIR, style=style, clean=True)
         assert tidy.report["stray 'Answer:'"] == 0
 
@@ -443,19 +556,52 @@ def test_the_real_dialogues_load(style):
 # --- more than one process --------------------------------------------------------------------------------------------
 def test_two_processes_and_a_killed_one_give_the_same_bank(models, few, tmp_path):
     write_benchmark(few, tmp_path / "world")
-    own = ["--benchmark", str(tmp_path / "world"), "--encoder", str(models / "clip"), "--generator", str(models / "diffusion"), "--rounds", "4"]
+    own = [
+        "--benchmark",
+        str(tmp_path / "world"),
+        "--encoder",
+        str(models / "clip"),
+        "--generator",
+        str(models / "diffusion"),
+        "--rounds",
+        "4",
+    ]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     alone = [sys.executable, "-m", "adafuse_lite.bank", *own, "--out", str(tmp_path / "alone")]
-    assert "cut at 77 tokens" in subprocess.run(alone, env=env, check=True, capture_output=True, text=True).stdout
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "adafuse_lite.bank", *own]
-    killed = subprocess.Popen([*run, "--out", str(tmp_path / "killed")], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert (
+        "cut at 77 tokens"
+        in subprocess.run(alone, env=env, check=True, capture_output=True, text=True).stdout
+    )
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "adafuse_lite.bank",
+        *own,
+    ]
+    killed = subprocess.Popen(
+        [*run, "--out", str(tmp_path / "killed")],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     start = time.time()
-    while not list(tmp_path.glob("killed/parts/*.safetensors")) and killed.poll() is None and time.time() - start < 90:
+    while (
+        not list(tmp_path.glob("killed/parts/*.safetensors"))
+        and killed.poll() is None
+        and time.time() - start < 90
+    ):
         time.sleep(0.05)
     killed.kill()
     subprocess.run(["pkill", "-9", "-f", str(tmp_path / "killed")], check=False)
     killed.wait()
-    subprocess.run([*run, "--out", str(tmp_path / "killed")], env=env, check=True, capture_output=True)
+    subprocess.run(
+        [*run, "--out", str(tmp_path / "killed")], env=env, check=True, capture_output=True
+    )
     one, two = (FeatureBank.load(tmp_path / name) for name in ("alone", "killed"))
     assert one.meta == two.meta
     for name in ("text", "prompt", "generated", "corpus", "target", "cut"):
@@ -468,8 +614,21 @@ def test_shares_by_hand_give_the_same_bank(models, tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "TEXTS", 3)  # so that there is more than one part to share
     monkeypatch.setattr(build, "PICTURES", 3)
-    own = ["--encoder", str(models / "clip"), "--generator", str(models / "diffusion"), "--split", "validation", "--limit", "3",
-           "--pictures", "8", "--rounds", "2", "--out"]
+    own = [
+        "--encoder",
+        str(models / "clip"),
+        "--generator",
+        str(models / "diffusion"),
+        "--split",
+        "validation",
+        "--limit",
+        "3",
+        "--pictures",
+        "8",
+        "--rounds",
+        "2",
+        "--out",
+    ]
     main([*own, str(tmp_path / "alone")])
     main([*own, str(tmp_path / "shared"), "--share", "0", "2"])
     assert not (tmp_path / "shared" / "bank.json").exists()

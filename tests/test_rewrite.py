@@ -27,7 +27,10 @@ from adafuse_lite.rewrite import rewrite
         ("are there clouds? no, it is snowing", "it is snowing"),
         ("is there a cow? yes", "there is a cow"),
         ("is there an animal? yes, a white sheep", "there is a white sheep"),
-        ("are there any trees? yes, two pine trees on the left", "there are two pine trees on the left"),
+        (
+            "are there any trees? yes, two pine trees on the left",
+            "there are two pine trees on the left",
+        ),
         ("are there any vehicles? no", "there are no vehicles"),
         ("is there a vehicle? none that i can see", "there is no vehicle"),
         ("do you see any dogs? no, not really", None),
@@ -35,9 +38,15 @@ from adafuse_lite.rewrite import rewrite
         ("what is the mood of the picture? calm", None),
         ("is the barn red? can't tell", None),
         ("what color is the sky? i think it is blue", "the sky is blue"),
-        ("Can you tell me, what color is the sky that is shown in the picture? blue", "the sky is blue"),
+        (
+            "Can you tell me, what color is the sky that is shown in the picture? blue",
+            "the sky is blue",
+        ),
         ("What color is the roof? Answer: green green green", "the roof is green"),
-        ("What color is the roof? Answer: red What color is the roof? Answer: red", "the roof is red"),
+        (
+            "What color is the roof? Answer: red What color is the roof? Answer: red",
+            "the roof is red",
+        ),
         ("What color is the roof?", None),
         ("What color is the roof?\nAnswer: purple", "the roof is purple"),
         ("is she alone? yes", "she is alone"),
@@ -50,7 +59,9 @@ def test_an_entry_becomes_a_phrase(entry, phrase):
 
 
 def test_nothing_is_said_twice():
-    assert rewrite(["a house", "is it raining? yes", "is it raining? yes"]) == "a house, it is raining"
+    assert (
+        rewrite(["a house", "is it raining? yes", "is it raining? yes"]) == "a house, it is raining"
+    )
 
 
 def test_a_caption_alone_stays_as_it_is():

@@ -275,7 +275,11 @@ def test_the_results_in_the_readme_are_those_of_04_train():
     block = readme.split("<!-- results:")[1].split("<!-- end of results -->")[0]
     rows = [line for line in block.splitlines() if line.startswith("|")]
     cells = notebook_kit.read(ROOT / "notebooks" / "04_train.ipynb")["cells"]
-    printed = "".join("".join(o.get("data", {}).get("text/markdown", "")) + "\n" for c in cells for o in c.get("outputs", []))
+    printed = "".join(
+        "".join(o.get("data", {}).get("text/markdown", "")) + "\n"
+        for c in cells
+        for o in c.get("outputs", [])
+    )
     assert len(rows) >= 8
     for row in rows:
         assert row in printed.splitlines(), row

@@ -33,12 +33,16 @@ def test_it_learns(kind):
     model = small(kind)
     history = fit(model, BANK, VALIDATION, **{**SHORT, "epochs": 20, "lr": 3e-3})
     assert history.loss[-1] < history.loss[0] and not model.training
-    assert len(history.loss) == len(history.recall) == len(history.gate) == len(history.routing) == 20
+    assert (
+        len(history.loss) == len(history.recall) == len(history.gate) == len(history.routing) == 20
+    )
     # what is left in the model is what did best on validation
     assert recall_at_k(rank_table(model, VALIDATION)).mean().item() == max(history.recall)
     assert history.recall[history.best_epoch] == max(history.recall)
     if kind in (AdaFuSE, ExpertsOnly):
-        assert sum(history.routing[-1]) == pytest.approx(1, abs=1e-5) and len(history.routing[-1]) == 4
+        assert (
+            sum(history.routing[-1]) == pytest.approx(1, abs=1e-5) and len(history.routing[-1]) == 4
+        )
 
 
 def test_the_temperature_is_learned():
@@ -118,7 +122,9 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.undo()
     unbroken = small()
     wanted = fit(unbroken, BANK, VALIDATION, **SHORT)
-    assert fit(model, BANK, VALIDATION, checkpoint=file, **SHORT) == wanted and same(model, unbroken)
+    assert fit(model, BANK, VALIDATION, checkpoint=file, **SHORT) == wanted and same(
+        model, unbroken
+    )
 
 
 def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
@@ -130,7 +136,10 @@ def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
     with pytest.raises(InputError, match="model changed"):
         fit(small(GateOnly), BANK, VALIDATION, checkpoint=file, **SHORT)
     file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(InputError, match="head.safetensors is truncated or no safetensors file: delete it to start anew"):
+    with pytest.raises(
+        InputError,
+        match="head.safetensors is truncated or no safetensors file: delete it to start anew",
+    ):
         fit(small(), BANK, VALIDATION, checkpoint=file, **SHORT)
 
 
@@ -160,8 +169,13 @@ def test_a_gpu_is_used_if_there_is_one():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_training_on_a_gpu_resumes_to_the_same(tmp_path):
     file, models = tmp_path / "head.safetensors", [small(), small()]
-    histories = [fit(m, BANK, VALIDATION, **{**SHORT, "device": "cuda"}, checkpoint=c) for m, c in zip(models, (None, file))]
+    histories = [
+        fit(m, BANK, VALIDATION, **{**SHORT, "device": "cuda"}, checkpoint=c)
+        for m, c in zip(models, (None, file))
+    ]
     assert histories[0] == histories[1] and same(*models)
     again = small(seed=3)
-    assert fit(again, BANK, VALIDATION, **{**SHORT, "device": "cuda"}, checkpoint=file) == histories[0]
+    assert (
+        fit(again, BANK, VALIDATION, **{**SHORT, "device": "cuda"}, checkpoint=file) == histories[0]
+    )
     assert same(again, models[0]) and models[0].logit_scale.is_cuda

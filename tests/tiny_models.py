@@ -23,8 +23,20 @@ def write_encoder(folder):
     words = tokenizer(str(folder))
     config = {
         "embed_dim": 16,
-        "vision_cfg": {"image_size": 64, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": len(words), "width": 32, "heads": 2, "layers": 1},
+        "vision_cfg": {
+            "image_size": 64,
+            "layers": 1,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 16,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": len(words),
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+        },
     }
     model = CLIP(**config).eval()
     config["text_cfg"]["hf_tokenizer_name"] = "tokenizer"
@@ -109,9 +121,22 @@ def write_blip(folder):
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] a the red blue barn tree is on left right what color ? , ##s".split()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = BlipConfig(
-        text_config={**size, "vocab_size": len(words), "encoder_hidden_size": 32, "max_position_embeddings": 40, "bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0},
+        text_config={
+            **size,
+            "vocab_size": len(words),
+            "encoder_hidden_size": 32,
+            "max_position_embeddings": 40,
+            "bos_token_id": 2,
+            "sep_token_id": 3,
+            "pad_token_id": 0,
+        },
         vision_config={**size, "image_size": 32, "patch_size": 16},
         projection_dim=16,
         image_text_hidden_size=16,

@@ -111,9 +111,16 @@ def measure(quick=False):
     within = [1 - networks / whole for whole, _, networks in builds]
     outside = [1 - sum(stages.seconds.values()) / whole for whole, stages, _ in builds]
     rows += [
-        Row("the whole, drawings", [s.items["drawing"] / whole for whole, s, _ in builds], "pictures/s"),
         Row(
-            "reading, writing and all else: outside encoder, generator and probe", outside, "share", "<= 0.1"
+            "the whole, drawings",
+            [s.items["drawing"] / whole for whole, s, _ in builds],
+            "pictures/s",
+        ),
+        Row(
+            "reading, writing and all else: outside encoder, generator and probe",
+            outside,
+            "share",
+            "<= 0.1",
         ),
         Row("the same with tokens, pixels and checks: outside the networks", within, "share"),
     ]

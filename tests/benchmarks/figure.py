@@ -13,7 +13,9 @@ def bars(ax, rows, names, title, xlabel, form="{:.3g}"):
     rows = {row["what"]: row for row in rows}
     shown = [(label, rows[what]) for what, label in names.items() if what in rows]
     for y, (label, row) in enumerate(shown):
-        color = {"missed": ORANGE, "holds": BLUE}.get(row["verdict"], BLUE if "ours" in label else GREY)
+        color = {"missed": ORANGE, "holds": BLUE}.get(
+            row["verdict"], BLUE if "ours" in label else GREY
+        )
         ax.barh(y, row["median"], color=color, height=0.6)
         if row["runs"] > 1:
             ax.plot([row["min"], row["max"]], [y, y], color=BLACK, linewidth=1)
@@ -61,13 +63,19 @@ def head(ax, rows):
 
 def banks(ax, rows):
     ending = ", share of the time"
-    names = {row["what"]: row["what"].removesuffix(ending) for row in rows if row["what"].endswith(ending)}
+    names = {
+        row["what"]: row["what"].removesuffix(ending)
+        for row in rows
+        if row["what"].endswith(ending)
+    }
     names |= {row["what"]: "all else" for row in rows if row["what"].startswith("reading, writing")}
     bars(ax, rows, names, "Building a bank: where the time goes", "share of the time", "{:.3f}")
 
 
 def notebooks(ax, rows):
-    names = {row["what"]: row["what"].partition(":")[0] for row in rows if row["what"].endswith(": time")}
+    names = {
+        row["what"]: row["what"].partition(":")[0] for row in rows if row["what"].endswith(": time")
+    }
     bars(ax, rows, names, "Notebooks as they stand", "seconds", "{:.0f}")
 
 
@@ -77,7 +85,11 @@ def growth(ax, rows):
         what = row["what"].partition(":")[0]
         style = {"color": SHADES[place], "marker": "o"}
         if "bare" in what:
-            style = {"color": BLACK, "linestyle": ":"} if "at once" in what else {"color": GREY, "linestyle": "--"}
+            style = (
+                {"color": BLACK, "linestyle": ":"}
+                if "at once" in what
+                else {"color": GREY, "linestyle": "--"}
+            )
         ax.loglog(sizes, seconds, **style, label=f"{what}: slope {row['median']:.2f}")
     ax.set(title="Growth", xlabel="size", ylabel="seconds")
     ax.set_ylim(top=ax.get_ylim()[1] * 300)  # room for the legend

@@ -43,21 +43,30 @@ class Shown(Dataset):
 
     def __getitem__(self, i):
         r = int(torch.randint(self.bank.text.shape[1], ()))
-        return self.bank.text[i, r], self.bank.generated[i, r], self.bank.corpus[self.bank.target[i]]
+        return (
+            self.bank.text[i, r],
+            self.bank.generated[i, r],
+            self.bank.corpus[self.bank.target[i]],
+        )
 
 
 def synthetic(pictures, dialogues, rounds, width, device):
     text, drawn = (unit_vectors(dialogues, rounds, width, device=device, seed=s) for s in (1, 2))
     corpus = unit_vectors(pictures, width, device=device, seed=3)
     return SimpleNamespace(
-        text=text, generated=drawn, corpus=corpus, target=torch.arange(dialogues, device=device) % pictures
+        text=text,
+        generated=drawn,
+        corpus=corpus,
+        target=torch.arange(dialogues, device=device) % pictures,
     )
 
 
 def by_fit(head, bank, epochs, batch, device):
     """Seconds of each epoch but the first."""
     few = unit_vectors(100, 1, head.feature_dim, device=device)
-    watched = Watched(generated=few, corpus=few[:, 0], target=torch.arange(100, device=device), times=[])
+    watched = Watched(
+        generated=few, corpus=few[:, 0], target=torch.arange(100, device=device), times=[]
+    )
     fit(head, bank, watched, epochs=epochs, batch_size=batch, device=device, progress=False)
     return [b - a for a, b in zip(watched.times[1:], watched.times[2:])]
 
@@ -120,8 +129,14 @@ def measure(quick=False):
         where = f"batches of {batch:,}"
         rows += [
             Row(f"{where}: all in GPU memory, by fit", [1 / s for s in inside], "epochs/s"),
-            Row(f"{where}: moved batch by batch by a DataLoader", [1 / s for s in moved], "epochs/s"),
+            Row(
+                f"{where}: moved batch by batch by a DataLoader", [1 / s for s in moved], "epochs/s"
+            ),
             Row(f"{where}: DataLoader : fit", ratios(moved, inside), "times", ">= 1"),
-            Row(f"{where}: fit's share of the measured peak", [flops / s / peak for s in inside], "share"),
+            Row(
+                f"{where}: fit's share of the measured peak",
+                [flops / s / peak for s in inside],
+                "share",
+            ),
         ]
     return rows

@@ -36,13 +36,20 @@ def tasks(sizes, device):
     )
     head, features = AdaFuSE(WIDTH).to(device).eval(), vectors(max(sizes["batch of the head"]))
     return {
-        "corpus": {n: lambda n=n: ranks(few, most[:n], target(QUERIES, n)) for n in sizes["corpus"]},
-        "corpus, bare product": {n: lambda n=n: product(few, most[:n]) for n in sizes["corpus"]},
-        "corpus, bare product, whole corpus at once": {n: lambda n=n: product_at_once(few, most[:n]) for n in sizes["corpus"]},
-        "queries": {
-            n: lambda n=n: ranks(queries[:n], corpus, target(n, len(corpus))) for n in sizes["queries"]
+        "corpus": {
+            n: lambda n=n: ranks(few, most[:n], target(QUERIES, n)) for n in sizes["corpus"]
         },
-        "rounds": {r: lambda r=r: rank_table(TextOnly().to(device), bank(r)) for r in sizes["rounds"]},
+        "corpus, bare product": {n: lambda n=n: product(few, most[:n]) for n in sizes["corpus"]},
+        "corpus, bare product, whole corpus at once": {
+            n: lambda n=n: product_at_once(few, most[:n]) for n in sizes["corpus"]
+        },
+        "queries": {
+            n: lambda n=n: ranks(queries[:n], corpus, target(n, len(corpus)))
+            for n in sizes["queries"]
+        },
+        "rounds": {
+            r: lambda r=r: rank_table(TextOnly().to(device), bank(r)) for r in sizes["rounds"]
+        },
         "batch of the head": {
             n: torch.no_grad()(lambda n=n: head(features[:n], features[:n]))
             for n in sizes["batch of the head"]

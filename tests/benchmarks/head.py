@@ -29,7 +29,9 @@ class Products:
 
     def __init__(self, head, n, step):
         device, made = head.logit_scale.device, {}
-        vectors = lambda width: made.setdefault(width, unit_vectors(n, width, device=device, seed=width))
+        vectors = lambda width: made.setdefault(
+            width, unit_vectors(n, width, device=device, seed=width)
+        )
         self.work = []
         for name, layer in head.named_modules():
             if not isinstance(layer, nn.Linear):
@@ -62,7 +64,9 @@ class Trainee:
         self.forward = forward
 
     def step(self, text, image, wanted):
-        loss = contrastive_loss(self.forward(self.head, text, image), wanted, self.head.logit_scale.exp())
+        loss = contrastive_loss(
+            self.forward(self.head, text, image), wanted, self.head.logit_scale.exp()
+        )
         self.optimizer.zero_grad()
         loss.backward()
         self.update()
@@ -110,18 +114,24 @@ def measure(quick=False):
     device, sizes, rows = pick_device(), QUICK if quick else FULL, []
     for n, (forward_runs, step_runs) in BATCHES.items():
         n = n // 16 if quick else n
-        for kind, make, runs in (("forward", forward_ways, forward_runs), ("step", step_ways, step_runs)):
+        for kind, make, runs in (
+            ("forward", forward_ways, forward_runs),
+            ("step", step_ways, step_runs),
+        ):
             bare, ways = make(sizes, n, device)
             taken = in_turn(ways, 3 if quick else runs, device)
             us, where = taken["AdaFuSE"], f"{kind} of {n:,}"
             rows += [
-                Row(f"{where}: {name}", [1000 * s for s in values], "ms") for name, values in taken.items()
+                Row(f"{where}: {name}", [1000 * s for s in values], "ms")
+                for name, values in taken.items()
             ]
             products = taken["bare products"]
             speed = [bare.flops / s / 1e9 for s in products]
             rows += [
                 Row(f"{where}: speed of the bare products", speed, "GFLOP/s"),
-                Row(f"{where}: loop form : AdaFuSE", ratios(taken["loop form"], us), "times", ">= 1"),
+                Row(
+                    f"{where}: loop form : AdaFuSE", ratios(taken["loop form"], us), "times", ">= 1"
+                ),
                 Row(f"{where}: bare products : AdaFuSE", ratios(products, us), "share", ">= 0.8"),
             ]
             if kind == "step":
@@ -129,9 +139,15 @@ def measure(quick=False):
                 plain = taken["AdaFuSE without dropout"]
                 dropout = [1 - a / b for a, b in zip(plain, us)]
                 rows += [
-                    Row(f"{where}: bare products, clipping and AdamW : AdaFuSE", ratios(both, us), "share"),
                     Row(
-                        f"{where}: bare products : AdaFuSE without dropout", ratios(products, plain), "share"
+                        f"{where}: bare products, clipping and AdamW : AdaFuSE",
+                        ratios(both, us),
+                        "share",
+                    ),
+                    Row(
+                        f"{where}: bare products : AdaFuSE without dropout",
+                        ratios(products, plain),
+                        "share",
                     ),
                     Row(f"{where}: dropout in AdaFuSE", dropout, "share"),
                 ]

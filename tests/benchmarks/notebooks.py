@@ -58,7 +58,9 @@ def run(notebook):
             time.sleep(0.1)
         seconds = time.perf_counter() - start
         if child.returncode:
-            raise SystemExit(f"{notebook.stem} does not run:\n{said.read_text(encoding='utf-8')[-2000:]}")
+            raise SystemExit(
+                f"{notebook.stem} does not run:\n{said.read_text(encoding='utf-8')[-2000:]}"
+            )
         return seconds, peak, json.loads(done.read_text(encoding="utf-8"))
 
 
@@ -76,7 +78,9 @@ def measure(quick=False):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "small.ipynb")
             cell = nbformat.v4.new_code_cell(SMALL)
-            kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+            kernel = {
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            }
             nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), path)
             return rows_of(path, [run(path)], picture=True)
     first, *others = notebooks()

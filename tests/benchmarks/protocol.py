@@ -26,7 +26,9 @@ def product(queries, corpus):
     memory = queries.new_empty(min(len(queries), QUERIES) * min(len(corpus), PICTURES))
     for q in queries.split(QUERIES):
         for pictures in corpus.split(PICTURES):
-            torch.mm(q, pictures.T, out=memory[: len(q) * len(pictures)].view(len(q), len(pictures)))
+            torch.mm(
+                q, pictures.T, out=memory[: len(q) * len(pictures)].view(len(q), len(pictures))
+            )
 
 
 def product_at_once(queries, corpus):
@@ -57,16 +59,27 @@ def measure(quick=False):
     found, by_order = ranks(*given), sorting(*given)
     agree = (found == by_order).float().mean().item()
     # Scores of other products may differ in the last digit, and equal ones have no order of their own.
-    assert agree > 0.99 and (found - by_order).abs().max() <= 1, "counting and sorting must find the same ranks"
+    assert agree > 0.99 and (found - by_order).abs().max() <= 1, (
+        "counting and sorting must find the same ranks"
+    )
 
-    taken = in_turn({name: lambda way=way: way(*given) for name, way in WAYS.items()}, sizes[3], device)
+    taken = in_turn(
+        {name: lambda way=way: way(*given) for name, way in WAYS.items()}, sizes[3], device
+    )
     ours = taken["ranks"]
     rows = [Row(f"{name}, a round", s, "s") for name, s in taken.items()]
-    rows += [Row(f"{name}, all {sizes[3]} rounds", [sum(taken[name])], "s") for name in ("ranks", "argsort")]
+    rows += [
+        Row(f"{name}, all {sizes[3]} rounds", [sum(taken[name])], "s")
+        for name in ("ranks", "argsort")
+    ]
     rows += [
         Row("argsort : ranks", ratios(taken["argsort"], ours), "times", ">= 5"),
         Row("ranks : bare product", ratios(ours, taken["bare product"]), "times", "<= 1.3"),
-        Row("ranks : bare product, whole corpus at once", ratios(ours, taken["bare product, whole corpus at once"]), "times"),
+        Row(
+            "ranks : bare product, whole corpus at once",
+            ratios(ours, taken["bare product, whole corpus at once"]),
+            "times",
+        ),
     ]
     for name in ("ranks", "argsort", "bare product"):
         peak = [in_child(__file__, name, *sizes) for _ in range(1 if quick else 3)]
@@ -78,5 +91,7 @@ if __name__ == "__main__":  # in a process of its own: the peak of one way
     way, *sizes = sys.argv[1:]
     device = pick_device()
     given = inputs([int(s) for s in sizes], device)
-    WAYS[way](given[0][:2], given[1][:64], given[2][:2])  # what the libraries set up once is not the way's
+    WAYS[way](
+        given[0][:2], given[1][:64], given[2][:2]
+    )  # what the libraries set up once is not the way's
     print(peak_above(lambda: WAYS[way](*given), device))

@@ -25,7 +25,12 @@ PARTS = {
 }
 
 # In tests/README.md stand all rows with a goal, and these.
-ALSO = ("argsort, peak memory above features", "ranks, peak memory above features", "corpus, bare product", "to the first picture")
+ALSO = (
+    "argsort, peak memory above features",
+    "ranks, peak memory above features",
+    "corpus, bare product",
+    "to the first picture",
+)
 BEGIN, END = "<!-- written by tests/benchmarks/run.py -->", "<!-- until here -->"
 
 
@@ -58,7 +63,9 @@ def short_table(results):
             if row["goal"] or any(piece in row["what"] for piece in ALSO):
                 spread = f"{number(row['min'])} .. {number(row['max'])}" if row["runs"] > 1 else ""
                 verdict = f"**{row['verdict']}**" if row["verdict"] == "missed" else row["verdict"]
-                lines.append(f"| {row['what']} | {number(row['median'])} {row['unit']} | {spread} | {row['goal']} | {verdict} |")
+                lines.append(
+                    f"| {row['what']} | {number(row['median'])} {row['unit']} | {spread} | {row['goal']} | {verdict} |"
+                )
     return "\n".join(lines)
 
 
@@ -74,9 +81,16 @@ def main(arguments=None):
         "--quick", action="store_true", help="tiny sizes, a few seconds, numbers without meaning"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS)
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        metavar="PART",
+        help=", ".join(PARTS),
     )
-    parser.add_argument("--out", type=Path, help="write results.json and speed.png into this folder instead")
+    parser.add_argument(
+        "--out", type=Path, help="write results.json and speed.png into this folder instead"
+    )
     args = parser.parse_args(arguments)
 
     results, figures = HERE, HERE.parent.parent / "figures"
@@ -93,7 +107,9 @@ def main(arguments=None):
         if results:
             results.mkdir(parents=True, exist_ok=True)
             ordered = {part: found[part] for part in PARTS if part in found}
-            (results / "results.json").write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+            (results / "results.json").write_text(
+                json.dumps(ordered, indent=1) + "\n", encoding="utf-8"
+            )
     if results:
         from figure import draw
 

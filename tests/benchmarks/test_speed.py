@@ -11,7 +11,12 @@ import run
 from measure import Row
 
 ROWS = {  # what each part must tell, by a piece of the row's name
-    "protocol": ["argsort : ranks", "ranks : bare product", "ranks, peak memory", "argsort, peak memory"],
+    "protocol": [
+        "argsort : ranks",
+        "ranks : bare product",
+        "ranks, peak memory",
+        "argsort, peak memory",
+    ],
     "head": [
         f"{kind} of {n}: {ratio}"
         for kind in ("forward", "step")
@@ -27,7 +32,12 @@ ROWS = {  # what each part must tell, by a piece of the row's name
     ],
     "notebooks": ["to the first picture", "time", "peak memory"],
     "growth": ["corpus", "queries", "rounds", "batch of the head"],
-    "gpu": ["all in GPU memory", "moved batch by batch", "DataLoader : fit", "share of the measured peak"],
+    "gpu": [
+        "all in GPU memory",
+        "moved batch by batch",
+        "DataLoader : fit",
+        "share of the measured peak",
+    ],
 }
 
 
@@ -74,7 +84,10 @@ def test_the_page_and_the_figure_show_what_was_measured():
     assert page == run.with_table(page, results)
     for part in results.values():
         for row in part["rows"]:
-            assert row["verdict"] == Row("", [row["median"]] if row["runs"] else [], row["unit"], row["goal"]).verdict
+            assert (
+                row["verdict"]
+                == Row("", [row["median"]] if row["runs"] else [], row["unit"], row["goal"]).verdict
+            )
     assert (run.HERE.parent.parent / "figures" / "speed.png").exists()
 
 

@@ -18,11 +18,14 @@ from pathlib import Path
 import pytest
 from notebook_kit import KERNEL_ENV, ROOT, read, smallest_parameters, source, tags
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium"),
     pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None, reason="playwright is missing: pip install playwright"
+        importlib.util.find_spec("playwright") is None,
+        reason="playwright is missing: pip install playwright",
     ),
 ]
 SECONDS = 150  # for the notebook to run
@@ -61,7 +64,15 @@ def lab(notebook, tmp_path_factory):
         path = settings / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
-    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
+    names = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "IPYTHONDIR",
+        "MPLCONFIGDIR",
+    )
     env = os.environ | KERNEL_ENV | {name: str(private / name) for name in names}
     env |= {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
@@ -69,7 +80,9 @@ def lab(notebook, tmp_path_factory):
                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]  # fmt: skip
     log = private / "lab.log"
     with log.open("w") as held:
-        server = subprocess.Popen(command, env=env, stdout=held, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=env, stdout=held, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         for _ in range(400):
             assert server.poll() is None, log.read_text()
@@ -107,10 +120,14 @@ def page(lab, tmp_path):
 
         def elsewhere(route):
             page.away.append(route.request.url)
-            route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>')
+            route.fulfill(
+                content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>'
+            )
 
         page.away = []  # what is fetched from elsewhere
-        page.route(lambda url: not url.startswith(("http://127.0.0.1", "data:", "blob:")), elsewhere)
+        page.route(
+            lambda url: not url.startswith(("http://127.0.0.1", "data:", "blob:")), elsewhere
+        )
         page.goto(lab)
         page.locator(".jp-NotebookPanel:visible .jp-Notebook").wait_for()
         page.locator(".jp-StatusBar-Widget").get_by_text("| Idle").wait_for(timeout=90_000)
@@ -124,7 +141,9 @@ def truthful(scene, text):
     from adafuse_lite import game, world
     from adafuse_lite.dialogues import thing_of
 
-    thing_named = lambda words: next((t for t in game.KINDS if any(w in words for w in (t, *game.KINDS[t]))), None)
+    thing_named = lambda words: next(
+        (t for t in game.KINDS if any(w in words for w in (t, *game.KINDS[t]))), None
+    )
     if text.startswith(("are there any", "is there")):
         name = thing_named(text)
         form = "exists"
@@ -155,7 +174,9 @@ def test_a_whole_game(page, tmp_path):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     benchmark = load_benchmark("postcards", split="test")
     scene = benchmark.scenes[game.hidden_postcards(benchmark)[0]]
-    expect(page.locator(".jp-OutputArea-output", has_text="no photographs given").last).to_be_visible(timeout=SECONDS * 1000)
+    expect(
+        page.locator(".jp-OutputArea-output", has_text="no photographs given").last
+    ).to_be_visible(timeout=SECONDS * 1000)
     demo = page.locator(".af").first
     state, now, wall = demo.locator(".state"), demo.locator(".now"), demo.locator(".wall")
     box = demo.get_by_label("You say")
@@ -169,8 +190,12 @@ def test_a_whole_game(page, tmp_path):
             demo.evaluate("e => e.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(300)
             page.screenshot(path=shots / f"{name}_{width}.png")
-            wide = demo.evaluate("e => [e.scrollWidth, e.clientWidth, e.getBoundingClientRect().right]")
-            assert wide[0] <= wide[1] + 1 and wide[2] <= width, f"{name}: wider than the page of {width}: {wide}"
+            wide = demo.evaluate(
+                "e => [e.scrollWidth, e.clientWidth, e.getBoundingClientRect().right]"
+            )
+            assert wide[0] <= wide[1] + 1 and wide[2] <= width, (
+                f"{name}: wider than the page of {width}: {wide}"
+            )
         page.set_viewport_size({"width": 1280, "height": 1250})
 
     def turns(count):
@@ -212,14 +237,20 @@ def test_a_whole_game(page, tmp_path):
     # the same words, another drawing
     old = drawing()
     demo.get_by_role("button", name="Draw again").click()
-    page.wait_for_function("old => document.querySelector('.af img[alt^=\"Drawing of\"]').src !== old", arg=old, timeout=TURN)
+    page.wait_for_function(
+        "old => document.querySelector('.af img[alt^=\"Drawing of\"]').src !== old",
+        arg=old,
+        timeout=TURN,
+    )
     # the gate by hand
     cards, slider = wall.inner_html(), demo.locator(".noUi-handle").first
     slider.focus()
     for _ in range(25):
         page.keyboard.press("ArrowRight")
     expect(demo.get_by_role("img", name="set by hand")).to_be_visible(timeout=TURN)
-    page.wait_for_function("old => document.querySelector('.af .wall').innerHTML !== old", arg=cards, timeout=TURN)
+    page.wait_for_function(
+        "old => document.querySelector('.af .wall').innerHTML !== old", arg=cards, timeout=TURN
+    )
     see("2_gate_by_hand")
     demo.get_by_role("button", name="As the head says").click()
     expect(demo.get_by_role("img", name="set by hand")).to_have_count(0, timeout=TURN)
@@ -257,8 +288,14 @@ def test_a_whole_game(page, tmp_path):
     expect(demo.get_by_role("button", name="no", exact=True)).to_be_visible(timeout=TURN)
     see("4_free_search")
     # nobody complained: neither the page nor the kernel
-    expect(page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]')).to_have_count(0)
+    expect(
+        page.locator(
+            '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
+        )
+    ).to_have_count(0)
     assert "went wrong" not in demo.inner_text()
     assert not page.errors, page.errors[:5]
     assert all("colab-badge" in url for url in page.away), page.away
-    print(f"turns in the browser: {', '.join(f'{t:.1f}' for t in took)} s; the test: {time.monotonic() - began:.0f} s")
+    print(
+        f"turns in the browser: {', '.join(f'{t:.1f}' for t in took)} s; the test: {time.monotonic() - began:.0f} s"
+    )

@@ -32,14 +32,49 @@ def deep(levels):
     return value
 
 
-ODD = [None, True, False, 0, 1, -1, 2, 0.5, 10**30, -(10**30), 1e308, float("nan"), float("inf"), "", " ", "\n",
-       "\ud800", "\x00", "a\nb", "../../etc/passwd", "/", "é" * 3, "x" * 5000, [], {}, [[]], [None], {"": None}, deep(200)]
+ODD = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    0.5,
+    10**30,
+    -(10**30),
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "\n",
+    "\ud800",
+    "\x00",
+    "a\nb",
+    "../../etc/passwd",
+    "/",
+    "é" * 3,
+    "x" * 5000,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    deep(200),
+]
 
 
 def places(value, path=()):
     """Paths to everything inside a JSON value."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield from places(inner, (*path, key))
 
@@ -71,17 +106,29 @@ def broken(data, rng):
     if what == 0:
         return data[:at]
     if what in (1, 2, 3):
-        return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:]
+        return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
     if what == 4:
-        return data[:at] + bytes([rng.randrange(256)]) + data[at + 1:]
+        return data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
     if what == 5:
-        return data[:at] + data[at + rng.randrange(1, 30):]
+        return data[:at] + data[at + rng.randrange(1, 30) :]
     if what == 6:
-        return data[:at] + data[max(0, at - rng.randrange(1, 30)):]
+        return data[:at] + data[max(0, at - rng.randrange(1, 30)) :]
     if what == 7:
         return b"\xef\xbb\xbf" + data
-    return rng.choice([b"", b"\x00" * 9, b"[" * 100_000, b'{"a":' * 100_000, b"1" * 10_000, b"1e999", b"NaN", data + b"\x00", data * 2,
-                       data.decode("utf-8", "replace").encode("utf-16")])
+    return rng.choice(
+        [
+            b"",
+            b"\x00" * 9,
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b"1" * 10_000,
+            b"1e999",
+            b"NaN",
+            data + b"\x00",
+            data * 2,
+            data.decode("utf-8", "replace").encode("utf-16"),
+        ]
+    )
 
 
 def mutations(value, count, seed):
@@ -101,7 +148,7 @@ def mutations(value, count, seed):
 def flipped(data, rng, start=0):
     """A copy of bytes with one bit another, at ``start`` or after it."""
     at = rng.randrange(start, len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:]
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 def data_start(data):
@@ -144,7 +191,9 @@ class FakeGenerator:
         self.tick = tick
 
     def jobs(self, benchmark, rounds):
-        return [[benchmark.prompt(q, r) for r in range(rounds)] for q in range(len(benchmark.dialogues))]
+        return [
+            [benchmark.prompt(q, r) for r in range(rounds)] for q in range(len(benchmark.dialogues))
+        ]
 
     def cut(self, prompts):
         return [len(p) > 30 for p in prompts]
@@ -157,17 +206,28 @@ class FakeGenerator:
 def fake_benchmark(queries=6, rounds=3, pictures=40):
     """Enough of a benchmark to build a bank from."""
     return SimpleNamespace(
-        name="fake", style="visdial", split="test", rounds=rounds, version=None, scenes=None,
-        corpus=[f"{i}.png" for i in range(pictures)], targets=list(range(queries)), picture=lambda name: name,
+        name="fake",
+        style="visdial",
+        split="test",
+        rounds=rounds,
+        version=None,
+        scenes=None,
+        corpus=[f"{i}.png" for i in range(pictures)],
+        targets=list(range(queries)),
+        picture=lambda name: name,
         dialogues=[SimpleNamespace(img=f"{q}.png") for q in range(queries)],
-        text=lambda q, r: f"dialogue {q} " + "word " * 4 * r, prompt=lambda q, r: f"prompt {q} " + "word " * r)
+        text=lambda q, r: f"dialogue {q} " + "word " * 4 * r,
+        prompt=lambda q, r: f"prompt {q} " + "word " * r,
+    )
 
 
 def content(bank):
     """A hash of all that a bank holds."""
     digest = hashlib.sha256(json.dumps(bank.meta, sort_keys=True).encode())
     for name, tensor in sorted(bank._tensors().items()):
-        digest.update(name.encode() + str(tensor.shape).encode() + tensor.contiguous().numpy().tobytes())
+        digest.update(
+            name.encode() + str(tensor.shape).encode() + tensor.contiguous().numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -175,5 +235,7 @@ def weights(model):
     """A hash of all that a model holds."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + str(tensor.shape).encode() + tensor.contiguous().numpy().tobytes())
+        digest.update(
+            name.encode() + str(tensor.shape).encode() + tensor.contiguous().numpy().tobytes()
+        )
     return digest.hexdigest()

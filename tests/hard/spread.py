@@ -33,14 +33,25 @@ def train(seed, threads, banks):
 
 
 def main():
-    banks = {split: load_bank("postcards", split=split) for split in ("train", "validation", "test")}
+    banks = {
+        split: load_bank("postcards", split=split) for split in ("train", "validation", "test")
+    }
     tables = {seed: train(seed, 2, banks) for seed in tqdm(range(12), desc="two threads")}
     again = {seed: train(seed, 1, banks) for seed in tqdm(range(4), desc="one thread")}
     recall = {seed: recall_at_k(table).tolist() for seed, table in tables.items()}
-    apart = {seed: float((recall_at_k(table) - recall_at_k(tables[seed])).abs().max()) for seed, table in again.items()}
-    between = [float((recall_at_k(tables[s]) - recall_at_k(tables[s + 1])).abs().max()) for s in range(11)]
-    found = {"torch": torch.__version__, "recall at 10 by round": recall, "largest difference, one thread": apart,
-             "largest difference, next seed": between}
+    apart = {
+        seed: float((recall_at_k(table) - recall_at_k(tables[seed])).abs().max())
+        for seed, table in again.items()
+    }
+    between = [
+        float((recall_at_k(tables[s]) - recall_at_k(tables[s + 1])).abs().max()) for s in range(11)
+    ]
+    found = {
+        "torch": torch.__version__,
+        "recall at 10 by round": recall,
+        "largest difference, one thread": apart,
+        "largest difference, next seed": between,
+    }
     (HERE / "spread.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -47,8 +47,14 @@ print("dialogues", digest(repr(benchmark.dialogues).encode()), digest("".join(be
 
 def said(hash_seed):
     script = SCRIPT.format(tests=str(HERE.parent), hard=str(HERE))
-    run = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True,
-                         cwd=ROOT, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
     return run.stdout
 
 
@@ -65,7 +71,11 @@ def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
     from adafuse_lite import metrics
 
     g = torch.Generator().manual_seed(0)
-    q, c, t = torch.randn(200, 96, generator=g), torch.randn(5_000, 96, generator=g), torch.arange(200)
+    q, c, t = (
+        torch.randn(200, 96, generator=g),
+        torch.randn(5_000, 96, generator=g),
+        torch.arange(200),
+    )
     whole = ranks(q, c, t)
     for rows, pictures in ((1, 5_000), (7, 777), (64, 50), (200, 4_999)):
         monkeypatch.setattr(metrics, "QUERIES", rows)
@@ -89,12 +99,18 @@ def asserted(notebook, pattern):
 def test_the_band_of_04_is_that_of_the_seeds():
     """tried: 12 seeds; promised: the mean of three lies in the notebook's band by four standard deviations, and neither DAR nor one weight for
     all (0.85, the best of validation) lies in it."""
-    low, high = asserted("04_train.ipynb", r"assert ([\d.]+) <= metrics.recall_at_k\(tables\[\\\"AdaFuSE\\\"\]\)\[-1\] <= ([\d.]+)")
+    low, high = asserted(
+        "04_train.ipynb",
+        r"assert ([\d.]+) <= metrics.recall_at_k\(tables\[\\\"AdaFuSE\\\"\]\)\[-1\] <= ([\d.]+)",
+    )
     last = torch.tensor([r[-1] for r in SPREAD["recall at 10 by round"].values()])
     assert len(last) >= 10
     margin = 4 * float(last.std()) / 3**0.5
     assert low <= float(last.mean()) - margin and float(last.mean()) + margin <= high
-    assert all(float(recall_at_k(rank_table(m, load_bank("postcards")))[-1]) < low for m in (DAR(), FixedWeight(0.85)))
+    assert all(
+        float(recall_at_k(rank_table(m, load_bank("postcards")))[-1]) < low
+        for m in (DAR(), FixedWeight(0.85))
+    )
 
 
 def test_the_band_of_05_is_that_of_other_seeds():
@@ -111,7 +127,9 @@ def test_the_spread_is_what_is_stored():
     """tried: two of the twelve trainings again; promised: within 05's band of what is stored."""
     import spread
 
-    banks = {split: load_bank("postcards", split=split) for split in ("train", "validation", "test")}
+    banks = {
+        split: load_bank("postcards", split=split) for split in ("train", "validation", "test")
+    }
     for seed in (0, 7):
         stored = torch.tensor(SPREAD["recall at 10 by round"][str(seed)])
         assert (recall_at_k(spread.train(seed, 2, banks)) - stored).abs().max() <= 0.03

@@ -42,7 +42,9 @@ def start(work):
     try:
         os.setpgid(0, 0)
         torch.set_num_threads(1)
-        tqdm.set_lock(threading.RLock())  # the usual one is shared with the parent, and a killed child would keep it for ever
+        tqdm.set_lock(
+            threading.RLock()
+        )  # the usual one is shared with the parent, and a killed child would keep it for ever
         work()
     except BaseException:
         os._exit(1)
@@ -59,13 +61,16 @@ def killed(work, after):
 
 def build(out, log=None, pause=0.0):
     """Build the fake bank; a batch that is begun is a byte in the file ``log``."""
+
     def tick(what):
         if log:
             with open(log, "ab") as file:
                 file.write(what[:1].encode())
         time.sleep(pause)
 
-    return build_bank(fake_benchmark(QUERIES, ROUNDS), FakeEncoder(tick), FakeGenerator(tick), out=out)
+    return build_bank(
+        fake_benchmark(QUERIES, ROUNDS), FakeEncoder(tick), FakeGenerator(tick), out=out
+    )
 
 
 def begun(log):
@@ -105,7 +110,16 @@ def test_a_training_killed_at_any_moment(tmp_path, trials):
         head = AdaFuSE(12, 8, 16)
         if pause:
             head.register_forward_pre_hook(lambda *_: time.sleep(pause))
-        return head, fit(head, bank, validation, epochs=5, batch_size=16, device="cpu", progress=False, checkpoint=checkpoint)
+        return head, fit(
+            head,
+            bank,
+            validation,
+            epochs=5,
+            batch_size=16,
+            device="cpu",
+            progress=False,
+            checkpoint=checkpoint,
+        )
 
     wanted, history = go(None)
     length = took(lambda: go(tmp_path / "whole.safetensors", 0.01))
@@ -117,7 +131,9 @@ def test_a_training_killed_at_any_moment(tmp_path, trials):
     assert hit > trials / 2
 
 
-@pytest.mark.parametrize("trials", [pytest.param(4, id="few"), pytest.param(30, id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "trials", [pytest.param(4, id="few"), pytest.param(30, id="many", marks=pytest.mark.slow)]
+)
 def test_saving_over_a_good_file_killed(tmp_path, trials):
     """tried: SIGKILL while head, bank and index are stored over older ones, again and again; promised: an old or a new one, or a
     refusal; never a mixture."""
@@ -125,7 +141,10 @@ def test_saving_over_a_good_file_killed(tmp_path, trials):
     torch.manual_seed(0)
     heads = [AdaFuSE(16, 8, 16, zero_init=False) for _ in range(2)]
     banks = [build_bank(fake_benchmark(n, 2, 40), FakeEncoder(), FakeGenerator()) for n in (5, 6)]
-    indices = [PictureIndex([f"{k}{i}" for i in range(8)], torch.randn(8, 16).half().float(), {"made": k}) for k in range(2)]
+    indices = [
+        PictureIndex([f"{k}{i}" for i in range(8)], torch.randn(8, 16).half().float(), {"made": k})
+        for k in range(2)
+    ]
 
     def save(k):
         heads[k].save_pretrained(tmp_path / "head")
@@ -144,7 +163,9 @@ def test_saving_over_a_good_file_killed(tmp_path, trials):
         bank = attempt(lambda: FeatureBank.load(tmp_path / "bank"))
         assert bank is REFUSED or content(bank) in map(content, banks)
         index = attempt(lambda: PictureIndex.load(tmp_path / "index"))
-        assert index is REFUSED or any(index.names == x.names and torch.equal(index.features, x.features) for x in indices)
+        assert index is REFUSED or any(
+            index.names == x.names and torch.equal(index.features, x.features) for x in indices
+        )
     assert hit == trials
 
 
@@ -165,12 +186,16 @@ def test_damaged_parts_of_a_half_built_bank(tmp_path, trials):
     for i in range(trials):
         out, calls = tmp_path / str(i), []
         with pytest.raises(Stop):
-            build_bank(fake_benchmark(QUERIES, ROUNDS), FakeEncoder(stop), FakeGenerator(stop), out=out)
+            build_bank(
+                fake_benchmark(QUERIES, ROUNDS), FakeEncoder(stop), FakeGenerator(stop), out=out
+            )
         parts = sorted((out / "parts").glob("*.safetensors"))
         assert parts
         for path in parts:
             data = path.read_bytes()
-            path.write_bytes(data[:rng.randrange(len(data))] if rng.random() < 0.5 else flipped(data, rng))
+            path.write_bytes(
+                data[: rng.randrange(len(data))] if rng.random() < 0.5 else flipped(data, rng)
+            )
         assert content(build(out)) == wanted
 
 
@@ -192,7 +217,9 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for root")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for root"
+)
 def test_a_folder_that_cannot_be_written(tmp_path):
     """tried: a bank stored in a read-only folder; promised: one sentence."""
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -215,11 +242,16 @@ def test_a_full_disk(tmp_path, stage, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(files, "save_file", full)
         assert attempt(lambda: build(tmp_path / "bank")) is REFUSED
-    assert not list(tmp_path.glob("**/*.tmp")) and attempt(lambda: FeatureBank.load(tmp_path / "bank")) is REFUSED
+    assert (
+        not list(tmp_path.glob("**/*.tmp"))
+        and attempt(lambda: FeatureBank.load(tmp_path / "bank")) is REFUSED
+    )
     log = tmp_path / "log"
     assert content(build(tmp_path / "bank", log)) == wanted
     build(tmp_path / "other", tmp_path / "all")
-    kept = max(0, 3 * stage - 1)  # of the parts stored, the second is the corpus, which is not in the log
+    kept = max(
+        0, 3 * stage - 1
+    )  # of the parts stored, the second is the corpus, which is not in the log
     assert begun(log) == begun(tmp_path / "all") - kept
 
 

@@ -56,7 +56,10 @@ def run(path, value, count, seed, load, check, least):
 
 
 # --- benchmarks ---------------------------------------------------------------------------------------------------------
-TALKS = [{"img": f"{i}.jpg", "dialog": [f"a cat {i}", *[f"is it red {r}? no" for r in range(10)]]} for i in range(4)]
+TALKS = [
+    {"img": f"{i}.jpg", "dialog": [f"a cat {i}", *[f"is it red {r}? no" for r in range(10)]]}
+    for i in range(4)
+]
 CORPUS = [f"{i}.jpg" for i in range(6)]
 
 
@@ -69,8 +72,14 @@ def folder(tmp_path):
 
 def used(benchmark):
     """Do with a benchmark what a build does before any model runs."""
-    texts = [[benchmark.text(q, r) for r in range(benchmark.rounds)] for q in range(len(benchmark.dialogues))]
-    prompts = [[benchmark.prompt(q, r) for r in range(benchmark.rounds)] for q in range(len(benchmark.dialogues))]
+    texts = [
+        [benchmark.text(q, r) for r in range(benchmark.rounds)]
+        for q in range(len(benchmark.dialogues))
+    ]
+    prompts = [
+        [benchmark.prompt(q, r) for r in range(benchmark.rounds)]
+        for q in range(len(benchmark.dialogues))
+    ]
     assert len(benchmark.targets) == len(texts) and benchmark.report["entries"] >= len(texts)
     return texts, prompts
 
@@ -78,25 +87,47 @@ def used(benchmark):
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_dialogue_files(folder, times):
     """tried: mutations of a dialogue file; promised: every dialogue of the file, word for word, or a refusal."""
+
     def check(benchmark, data):
         wanted = json.loads(data)
-        assert [(d.img, list(d.entries)) for d in benchmark.dialogues] == [(x["img"], x["dialog"]) for x in wanted]
+        assert [(d.img, list(d.entries)) for d in benchmark.dialogues] == [
+            (x["img"], x["dialog"]) for x in wanted
+        ]
         texts, _ = used(benchmark)
         assert texts[-1][10] == ", ".join(wanted[-1]["dialog"])
 
-    run(folder / "dialogs.json", TALKS, 150 * times, times, lambda: load_benchmark(folder, "dialogs"), check, 0.5)
+    run(
+        folder / "dialogs.json",
+        TALKS,
+        150 * times,
+        times,
+        lambda: load_benchmark(folder, "dialogs"),
+        check,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_corpus_lists(folder, times):
     """tried: mutations of a corpus list; promised: every name of the file in its order, or a refusal."""
+
     def check(benchmark, data):
         assert benchmark.corpus == json.loads(data)
         used(benchmark)
         for name in benchmark.corpus:
-            assert attempt(lambda name=name: benchmark.picture(name)) is REFUSED      # there are no pictures here
+            assert (
+                attempt(lambda name=name: benchmark.picture(name)) is REFUSED
+            )  # there are no pictures here
 
-    run(folder / "corpus.json", CORPUS, 150 * times, times, lambda: load_benchmark(folder, "dialogs"), check, 0.5)
+    run(
+        folder / "corpus.json",
+        CORPUS,
+        150 * times,
+        times,
+        lambda: load_benchmark(folder, "dialogs"),
+        check,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
@@ -113,7 +144,15 @@ def test_prompt_files(folder, times, by_name):
 
     (folder / "p").mkdir()
     path = folder / "p" / "prompts.json"
-    run(path, value, 80 * times, times, lambda: load_benchmark(folder, "dialogs", prompts=path), check, 0.4)
+    run(
+        path,
+        value,
+        80 * times,
+        times,
+        lambda: load_benchmark(folder, "dialogs", prompts=path),
+        check,
+        0.4,
+    )
 
 
 def test_an_object_with_a_key_twice_is_refused_or_the_last_counts(folder):
@@ -123,24 +162,46 @@ def test_an_object_with_a_key_twice_is_refused_or_the_last_counts(folder):
     assert load_benchmark(folder, "dialogs").dialogues[0].img == "0.jpg"
 
 
-VISDIAL = {"version": "1.0", "split": "train", "data": {
-    "questions": [f"question {i}" for i in range(5)], "answers": [f"answer {i}" for i in range(5)],
-    "dialogs": [{"image_id": 40 + i, "caption": f"a barn {i}", "dialog": [{"question": (i + r) % 5, "answer": r % 5} for r in range(3)]}
-                for i in range(3)]}}
+VISDIAL = {
+    "version": "1.0",
+    "split": "train",
+    "data": {
+        "questions": [f"question {i}" for i in range(5)],
+        "answers": [f"answer {i}" for i in range(5)],
+        "dialogs": [
+            {
+                "image_id": 40 + i,
+                "caption": f"a barn {i}",
+                "dialog": [{"question": (i + r) % 5, "answer": r % 5} for r in range(3)],
+            }
+            for i in range(3)
+        ],
+    },
+}
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_visdials_training_file(tmp_path, times):
     """tried: mutations of VisDial's file; promised: all its dialogues with the questions and answers meant, or a refusal."""
+
     def check(benchmark, data):
         held = json.loads(data)["data"]
         assert len(benchmark.dialogues) == len(held["dialogs"])
         for found, talk in zip(benchmark.dialogues, held["dialogs"]):
-            turns = [(held["questions"][t["question"]], held["answers"][t["answer"]]) for t in talk["dialog"]]
-            assert all(isinstance(x, str) for turn in turns for x in turn) and isinstance(talk["caption"], str)
+            turns = [
+                (held["questions"][t["question"]], held["answers"][t["answer"]])
+                for t in talk["dialog"]
+            ]
+            assert all(isinstance(x, str) for turn in turns for x in turn) and isinstance(
+                talk["caption"], str
+            )
             assert list(found.entries) == [talk["caption"], *[f"{q}? {a}" for q, a in turns]]
             assert found.img.endswith(f"{talk['image_id']:012}.jpg")
-            assert all(type(n) is int and n >= 0 for t in talk["dialog"] for n in (t["question"], t["answer"]))
+            assert all(
+                type(n) is int and n >= 0
+                for t in talk["dialog"]
+                for n in (t["question"], t["answer"])
+            )
         used(benchmark)
 
     path = tmp_path / "visdial.json"
@@ -166,7 +227,9 @@ def stored(tmp_path_factory):
     build_bank(fake_benchmark(), FakeEncoder(), FakeGenerator(), out=folder / "bank")
     torch.manual_seed(0)
     AdaFuSE(16, 8, 16, zero_init=False, encoder_hash="abc").save_pretrained(folder / "head")
-    PictureIndex(list("abcd"), torch.randn(4, 16).half().float(), {"encoder": "abc"}).save(folder / "index")
+    PictureIndex(list("abcd"), torch.randn(4, 16).half().float(), {"encoder": "abc"}).save(
+        folder / "index"
+    )
     Probe().save(folder / "probe")
     tiny_models.write_encoder(folder / "clip")
     tiny_models.write_generator(folder / "diffusion")
@@ -189,7 +252,15 @@ def test_bank_settings(copy, times):
         found.meta = whole.meta
         assert content(found) == content(whole)
 
-    run(path, json.loads(path.read_text()), 100 * times, times, lambda: FeatureBank.load(folder), check, 0.4)
+    run(
+        path,
+        json.loads(path.read_text()),
+        100 * times,
+        times,
+        lambda: FeatureBank.load(folder),
+        check,
+        0.4,
+    )
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
@@ -203,20 +274,39 @@ def test_index_settings(copy, times):
         assert all(isinstance(n, str) for n in found.names) and isinstance(found.meta, dict)
         assert torch.equal(found.features, whole.features)
 
-    run(path, json.loads(path.read_text()), 100 * times, times, lambda: PictureIndex.load(folder), check, 0.4)
+    run(
+        path,
+        json.loads(path.read_text()),
+        100 * times,
+        times,
+        lambda: PictureIndex.load(folder),
+        check,
+        0.4,
+    )
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_head_settings(copy, times):
     """tried: mutations of a head's config, sizes of 10^30 among them; promised: the head's own queries or a refusal."""
     folder = copy("head")
-    path, pair = folder / "config.json", [torch.nn.functional.normalize(torch.randn(3, 16), dim=1) for _ in range(2)]
+    path, pair = (
+        folder / "config.json",
+        [torch.nn.functional.normalize(torch.randn(3, 16), dim=1) for _ in range(2)],
+    )
     whole = AdaFuSE.from_pretrained(folder)(*pair).query
 
     def check(found, data):
         assert torch.equal(found(*pair).query, whole) and not found.training
 
-    run(path, json.loads(path.read_text()), 60 * times, times, lambda: AdaFuSE.from_pretrained(folder), check, 0.4)
+    run(
+        path,
+        json.loads(path.read_text()),
+        60 * times,
+        times,
+        lambda: AdaFuSE.from_pretrained(folder),
+        check,
+        0.4,
+    )
 
 
 def test_a_head_of_a_million_experts_takes_no_memory(copy):
@@ -224,7 +314,11 @@ def test_a_head_of_a_million_experts_takes_no_memory(copy):
     folder = copy("head")
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    for change in ({"feature_dim": 65_536, "projection_dim": 65_536}, {"num_experts": 10**9}, {"hidden_dim": 65_536, "projection_dim": 65_536}):
+    for change in (
+        {"feature_dim": 65_536, "projection_dim": 65_536},
+        {"num_experts": 10**9},
+        {"hidden_dim": 65_536, "projection_dim": 65_536},
+    ):
         path.write_text(json.dumps(config | change))
         assert attempt(lambda: AdaFuSE.from_pretrained(folder)) is REFUSED
 
@@ -268,7 +362,15 @@ def test_blip_settings(copy, times, name):
     def check(found, data):
         assert found.encode_text(["a red barn"]).isfinite().all()
 
-    run(path, json.loads(path.read_text()), 10 * times, times, lambda: load_encoder(str(folder), device="cpu"), check, 0.05)
+    run(
+        path,
+        json.loads(path.read_text()),
+        10 * times,
+        times,
+        lambda: load_encoder(str(folder), device="cpu"),
+        check,
+        0.05,
+    )
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.slow)])
@@ -286,17 +388,30 @@ def test_generator_settings(copy, times, name):
             assert (found.steps, found.guidance) == (3, 3.0)
 
     value = json.loads(path.read_text())
-    run(path, value, 12 * times, times, lambda: load_generator(str(folder), device="cpu"), check, 0.2)
+    run(
+        path,
+        value,
+        12 * times,
+        times,
+        lambda: load_generator(str(folder), device="cpu"),
+        check,
+        0.2,
+    )
 
 
 # --- safetensors --------------------------------------------------------------------------------------------------------
-TENSORS = {"rows": torch.randn(5, 4).half(), "index": torch.arange(6).int().reshape(2, 3), "cut": torch.tensor([True, False]),
-           "step": torch.tensor(3.0), "none": torch.zeros(0, 3)}
+TENSORS = {
+    "rows": torch.randn(5, 4).half(),
+    "index": torch.arange(6).int().reshape(2, 3),
+    "cut": torch.tensor([True, False]),
+    "step": torch.tensor(3.0),
+    "none": torch.zeros(0, 3),
+}
 
 
 def with_header(data, header):
     """A safetensors file with another header, given as bytes."""
-    return struct.pack("<Q", len(header)) + header + data[data_start(data):]
+    return struct.pack("<Q", len(header)) + header + data[data_start(data) :]
 
 
 def headers(data, count, seed):
@@ -314,7 +429,9 @@ def headers(data, count, seed):
 
 def same(found, wanted):
     return found.keys() == wanted.keys() and all(
-        found[k].dtype == x.dtype and found[k].shape == x.shape and torch.equal(found[k], x) for k, x in wanted.items())
+        found[k].dtype == x.dtype and found[k].shape == x.shape and torch.equal(found[k], x)
+        for k, x in wanted.items()
+    )
 
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
@@ -330,7 +447,9 @@ def test_headers_of_safetensors(tmp_path, times):
         if found is not REFUSED:
             assert same(found[0], TENSORS), damaged[:600]
             # without its checksum, or with the whole block of remarks gone, a file is one like any other's
-            assert found[1] == {"about": "é", "history": "[1, 2]"} or b'"checksum"' not in damaged, damaged[:600]
+            assert (
+                found[1] == {"about": "é", "history": "[1, 2]"} or b'"checksum"' not in damaged
+            ), damaged[:600]
     assert refused > 0.7 * count
 
 
@@ -341,7 +460,16 @@ def test_bits_of_a_checkpoint(tmp_path, times):
 
     bank, path = toy_bank(40), tmp_path / "c.safetensors"
     torch.manual_seed(0)
-    go = lambda: fit(AdaFuSE(12, 8, 16), bank, bank, epochs=2, batch_size=16, device="cpu", progress=False, checkpoint=path)
+    go = lambda: fit(
+        AdaFuSE(12, 8, 16),
+        bank,
+        bank,
+        epochs=2,
+        batch_size=16,
+        device="cpu",
+        progress=False,
+        checkpoint=path,
+    )
     wanted, data, rng = go(), path.read_bytes(), random.Random(times)
     files = [*headers(data, 15 * times, times), *(flipped(data, rng) for _ in range(15 * times))]
     refused = 0
@@ -359,14 +487,30 @@ def test_a_forged_checkpoint_is_refused(tmp_path):
 
     bank, path = toy_bank(40), tmp_path / "c.safetensors"
     torch.manual_seed(0)
-    go = lambda: fit(AdaFuSE(12, 8, 16), bank, bank, epochs=2, batch_size=16, device="cpu", progress=False, checkpoint=path)
+    go = lambda: fit(
+        AdaFuSE(12, 8, 16),
+        bank,
+        bank,
+        epochs=2,
+        batch_size=16,
+        device="cpu",
+        progress=False,
+        checkpoint=path,
+    )
     go()
     tensors, metadata = read_all(path, "")
     less = lambda k: {n: x for n, x in tensors.items() if n != k}
     name = next(n for n in tensors if n.startswith("model."))
-    for forged in ((tensors, {}), ({}, metadata), (less(name), metadata), ({**tensors, name: torch.ones(1)}, metadata),
-                   (tensors, {**metadata, "history": "[]"}), (tensors, {**metadata, "history": '{"best": 1}'}),
-                   (tensors, {**metadata, "settings": "null"}), (tensors, {**metadata, "history": "[" * 50_000}),
-                   ({n: x for n, x in tensors.items() if not n.startswith("best.")}, metadata)):
+    for forged in (
+        (tensors, {}),
+        ({}, metadata),
+        (less(name), metadata),
+        ({**tensors, name: torch.ones(1)}, metadata),
+        (tensors, {**metadata, "history": "[]"}),
+        (tensors, {**metadata, "history": '{"best": 1}'}),
+        (tensors, {**metadata, "settings": "null"}),
+        (tensors, {**metadata, "history": "[" * 50_000}),
+        ({n: x for n, x in tensors.items() if not n.startswith("best.")}, metadata),
+    ):
         write_tensors(path, *forged)
         assert attempt(go) is REFUSED

@@ -47,8 +47,11 @@ def problems(draw):
     """Queries and a corpus of small whole numbers (scores are exact), with doubled pictures, in float32 or float16."""
     n, pictures, width = draw(st.integers(1, 7)), draw(st.integers(1, 25)), draw(st.integers(1, 5))
     g = torch.Generator().manual_seed(draw(seeds))
-    q, c = torch.randint(-2, 3, (n, width), generator=g), torch.randint(-2, 3, (pictures, width), generator=g)
-    c = torch.cat([c, c[:draw(st.integers(0, pictures))]])
+    q, c = (
+        torch.randint(-2, 3, (n, width), generator=g),
+        torch.randint(-2, 3, (pictures, width), generator=g),
+    )
+    c = torch.cat([c, c[: draw(st.integers(0, pictures))]])
     t = torch.randint(0, len(c), (n,), generator=g)
     types = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
     return q.to(draw(types)), c.to(draw(types)), t
@@ -97,7 +100,11 @@ def test_the_order_of_corpus_and_queries_changes_nothing(problem, seed):
 # --- metrics ----------------------------------------------------------------------------------------------------------
 @st.composite
 def tables(draw):
-    q, r, top = draw(st.integers(1, 12)), draw(st.integers(1, 11)), draw(st.sampled_from([1, 2, 30, 50_000]))
+    q, r, top = (
+        draw(st.integers(1, 12)),
+        draw(st.integers(1, 11)),
+        draw(st.sampled_from([1, 2, 30, 50_000])),
+    )
     return torch.randint(0, top, (q, r), generator=torch.Generator().manual_seed(draw(seeds))), top
 
 
@@ -106,15 +113,26 @@ def tables(draw):
 def test_laws_of_the_metrics(given, k, seed):
     """tried: any table of ranks; promised: Hits never fall and are never below Recall, all within bounds, order of dialogues no matter."""
     table, top = given
-    hits, recall, inverse, integral = hits_at_k(table, k), recall_at_k(table, k), mrr(table), bri(table)
+    hits, recall, inverse, integral = (
+        hits_at_k(table, k),
+        recall_at_k(table, k),
+        mrr(table),
+        bri(table),
+    )
     tiny = 1e-12
     assert (hits.diff() >= -tiny).all() and (hits >= recall - tiny).all() and hits[0] == recall[0]
     for x in (hits, recall):
         assert (x >= 0).all() and (x <= 1 + tiny).all()
     assert (inverse <= 1 + tiny).all() and (inverse >= 1 / top - tiny).all()
     limit = torch.tensor(float(top), dtype=torch.double).log() + 1e-9
-    assert (integral >= -tiny).all() and (integral <= limit).all() and (integral.diff()[1:] <= tiny).all()
-    assert (hits_at_k(table, k + 1) >= hits - tiny).all() and (recall_at_k(table, k + 1) >= recall - tiny).all()
+    assert (
+        (integral >= -tiny).all()
+        and (integral <= limit).all()
+        and (integral.diff()[1:] <= tiny).all()
+    )
+    assert (hits_at_k(table, k + 1) >= hits - tiny).all() and (
+        recall_at_k(table, k + 1) >= recall - tiny
+    ).all()
     assert (recall_at_k(table, top) == 1).all()
     moved = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))]
     for metric in (hits_at_k, recall_at_k, mrr, bri):
@@ -128,7 +146,9 @@ def test_degradation_is_a_split(given, seed):
     a, top = given
     b = torch.randint(0, top, a.shape, generator=torch.Generator().manual_seed(seed))
     one, other = degradation(a, b), degradation(b, a)
-    torch.testing.assert_close(one.worse + one.equal + one.better, torch.ones(a.shape[1], dtype=torch.double))
+    torch.testing.assert_close(
+        one.worse + one.equal + one.better, torch.ones(a.shape[1], dtype=torch.double)
+    )
     assert torch.equal(one.worse, other.better) and torch.equal(one.mean_change, -other.mean_change)
 
 
@@ -155,14 +175,30 @@ def fusions():
         cosine.slope.fill_(0.7)
         cosine.offset.fill_(-0.3)
     offset = F.normalize(torch.randn(12), dim=0) * 0.4
-    return [AdaFuSE(**SMALL), AdaFuSE(**SMALL, zero_init=False, num_experts=7), GateOnly(**SMALL), ExpertsOnly(**SMALL, zero_init=False),
-            FixedWeight(0.35), FixedWeight([0.9, 0.1]), DAR(), StandardisedSum(0.3, 0.1), cosine, OffsetRemoved(DAR(), offset),
-            OffsetRemoved(AdaFuSE(**SMALL, zero_init=False), offset)]
+    return [
+        AdaFuSE(**SMALL),
+        AdaFuSE(**SMALL, zero_init=False, num_experts=7),
+        GateOnly(**SMALL),
+        ExpertsOnly(**SMALL, zero_init=False),
+        FixedWeight(0.35),
+        FixedWeight([0.9, 0.1]),
+        DAR(),
+        StandardisedSum(0.3, 0.1),
+        cosine,
+        OffsetRemoved(DAR(), offset),
+        OffsetRemoved(AdaFuSE(**SMALL, zero_init=False), offset),
+    ]
 
 
 @pytest.mark.parametrize("model", fusions(), ids=lambda m: type(m).__name__)
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 9), seeds, st.sampled_from(["any", "equal", "one hot"]), st.integers(0, 20), st.booleans())
+@given(
+    st.integers(1, 9),
+    seeds,
+    st.sampled_from(["any", "equal", "one hot"]),
+    st.integers(0, 20),
+    st.booleans(),
+)
 def test_every_fusion_gives_unit_queries(model, n, seed, kind, round, training):
     """tried: eleven fusions, any unit vectors, in training and not; promised: unit length, gate in 0..1, routing sums to 1."""
     g = torch.Generator().manual_seed(seed)
@@ -184,8 +220,15 @@ def test_every_fusion_gives_unit_queries(model, n, seed, kind, round, training):
 
 # --- saved and loaded ---------------------------------------------------------------------------------------------------
 @settings(max_examples=20, deadline=None)
-@given(st.sampled_from([AdaFuSE, GateOnly, ExpertsOnly]), st.integers(1, 20), st.integers(1, 9), st.integers(4, 20), st.integers(1, 5), seeds,
-       st.one_of(st.none(), st.text(max_size=20)))
+@given(
+    st.sampled_from([AdaFuSE, GateOnly, ExpertsOnly]),
+    st.integers(1, 20),
+    st.integers(1, 9),
+    st.integers(4, 20),
+    st.integers(1, 5),
+    seeds,
+    st.one_of(st.none(), st.text(max_size=20)),
+)
 def test_a_head_read_back_is_the_head(kind, width, projection, hidden, experts, seed, about):
     """tried: heads of any size, any words on their card; promised: the same weights to the bit, sizes, hash and words."""
     torch.manual_seed(seed)
@@ -197,12 +240,25 @@ def test_a_head_read_back_is_the_head(kind, width, projection, hidden, experts, 
         head.save_pretrained(folder)
         again = kind.from_pretrained(folder)
     assert weights(again) == weights(head) and not again.training
-    assert (again.feature_dim, again.num_experts, again.encoder_hash, again.trained_on) == (width, experts, f"hash{seed}", about)
+    assert (again.feature_dim, again.num_experts, again.encoder_hash, again.trained_on) == (
+        width,
+        experts,
+        f"hash{seed}",
+        about,
+    )
     assert all(p.requires_grad and p.device.type == "cpu" for p in again.parameters())
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12), seeds, st.booleans(), st.booleans())
+@given(
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 12),
+    seeds,
+    st.booleans(),
+    st.booleans(),
+)
 def test_a_bank_read_back_is_the_bank(q, r, d, n, seed, repeated, readings):
     """tried: banks of any size, repeated rows, -0.0 among the numbers; promised: the same to the bit (features are float16)."""
     g = torch.Generator().manual_seed(seed)
@@ -210,10 +266,17 @@ def test_a_bank_read_back_is_the_bank(q, r, d, n, seed, repeated, readings):
     text = make(q, r, d)
     text.view(-1)[0] = -0.0
     bank = FeatureBank(
-        text=text, prompt=text[:, :1].expand(q, r, d).clone() if repeated else make(q, r, d), generated=make(q, r, d),
-        target=torch.randint(0, n, (q,), generator=g), corpus=make(n, d), cut=torch.rand(q, r, generator=g) < 0.5,
-        prompt_cut=torch.rand(q, r, generator=g) < 0.5, seeds=torch.randint(0, 2**62, (q,), generator=g),
-        readings=torch.randint(0, 9, (q, r, 18), generator=g).byte() if readings else None, meta={"style": "é", "settings": {"steps": seed}})
+        text=text,
+        prompt=text[:, :1].expand(q, r, d).clone() if repeated else make(q, r, d),
+        generated=make(q, r, d),
+        target=torch.randint(0, n, (q,), generator=g),
+        corpus=make(n, d),
+        cut=torch.rand(q, r, generator=g) < 0.5,
+        prompt_cut=torch.rand(q, r, generator=g) < 0.5,
+        seeds=torch.randint(0, 2**62, (q,), generator=g),
+        readings=torch.randint(0, 9, (q, r, 18), generator=g).byte() if readings else None,
+        meta={"style": "é", "settings": {"steps": seed}},
+    )
     with tempfile.TemporaryDirectory() as folder:
         bank.save(folder)
         assert content(FeatureBank.load(folder)) == content(bank)
@@ -234,7 +297,7 @@ def test_a_training_checkpoint_read_back_goes_on_as_if_never_stored(stop, seed, 
         calls = []
 
         def hook(module, *_):
-            if module.training:                        # not while validation is ranked
+            if module.training:  # not while validation is ranked
                 calls.append(1)
                 if len(calls) > 3 * stop:
                     raise Stop
@@ -246,8 +309,18 @@ def test_a_training_checkpoint_read_back_goes_on_as_if_never_stored(stop, seed, 
     wanted = fit(whole, bank, validation, epochs=4, **options)
     with tempfile.TemporaryDirectory() as folder:
         with pytest.raises(Stop):
-            fit(stopping(make()), bank, validation, epochs=4, checkpoint=f"{folder}/c.safetensors", **options)
+            fit(
+                stopping(make()),
+                bank,
+                validation,
+                epochs=4,
+                checkpoint=f"{folder}/c.safetensors",
+                **options,
+            )
         seed_everything(seed + 1)
         again = kind() if kind is CosineGate else kind(**SMALL)
-        assert fit(again, bank, validation, epochs=4, checkpoint=f"{folder}/c.safetensors", **options) == wanted
+        assert (
+            fit(again, bank, validation, epochs=4, checkpoint=f"{folder}/c.safetensors", **options)
+            == wanted
+        )
     assert weights(again) == weights(whole)

@@ -44,10 +44,35 @@ def test_no_module_runs_what_it_reads(path):
     """tried: every call and import of the package; promised: no pickle, torch.load, eval, exec, shell or remote code."""
     for name, arguments in called(ast.parse(path.read_text(encoding="utf-8"))):
         last = name.rpartition(".")[2]
-        assert last not in {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "exec", "system", "popen", "unsafe_load"}, name
-        assert name not in {"eval", "compile", "torch.load", "np.load", "numpy.load", "yaml.load", "__import__"}, name
-        assert arguments.get("trust_remote_code", "False") == "False" and arguments.get("shell", "False") == "False"
-        assert arguments.get("weights_only", "True") == "True" and arguments.get("use_safetensors", "True") == "True"
+        assert last not in {
+            "pickle",
+            "joblib",
+            "dill",
+            "cloudpickle",
+            "marshal",
+            "shelve",
+            "exec",
+            "system",
+            "popen",
+            "unsafe_load",
+        }, name
+        assert name not in {
+            "eval",
+            "compile",
+            "torch.load",
+            "np.load",
+            "numpy.load",
+            "yaml.load",
+            "__import__",
+        }, name
+        assert (
+            arguments.get("trust_remote_code", "False") == "False"
+            and arguments.get("shell", "False") == "False"
+        )
+        assert (
+            arguments.get("weights_only", "True") == "True"
+            and arguments.get("use_safetensors", "True") == "True"
+        )
 
 
 @pytest.fixture
@@ -73,9 +98,14 @@ def write(kind, folder):
         PictureIndex(["a"], torch.zeros(1, 16), {}).save(folder)
 
 
-LOADERS = {"clip": lambda f: load_encoder(str(f), device="cpu"), "blip": lambda f: load_encoder(str(f), device="cpu"),
-           "diffusion": lambda f: load_generator(str(f), device="cpu"), "head": AdaFuSE.from_pretrained,
-           "bank": FeatureBank.load, "index": PictureIndex.load}
+LOADERS = {
+    "clip": lambda f: load_encoder(str(f), device="cpu"),
+    "blip": lambda f: load_encoder(str(f), device="cpu"),
+    "diffusion": lambda f: load_generator(str(f), device="cpu"),
+    "head": AdaFuSE.from_pretrained,
+    "bank": FeatureBank.load,
+    "index": PictureIndex.load,
+}
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -88,7 +118,14 @@ def test_pickles_in_place_of_weights(kind, tmp_path, pickle_bytes):
     stored = sorted(folder.rglob("*.safetensors"))
     assert stored
     for place in {p.parent for p in stored}:
-        for name in ("pytorch_model.bin", "open_clip_pytorch_model.bin", "diffusion_pytorch_model.bin", "model.pt", "weights.pth", "last.ckpt"):
+        for name in (
+            "pytorch_model.bin",
+            "open_clip_pytorch_model.bin",
+            "diffusion_pytorch_model.bin",
+            "model.pt",
+            "weights.pth",
+            "last.ckpt",
+        ):
             (place / name).write_bytes(evil)
     assert attempt(lambda: LOADERS[kind](folder)) is not REFUSED
     for path in stored:
@@ -109,8 +146,15 @@ def test_code_that_a_model_brings_along(kind, tmp_path):
     for place in {folder, *(p.parent for p in folder.rglob("*.json"))}:
         for name in ("evil.py", "modeling_evil.py", "tokenization_evil.py", "pipeline.py"):
             (place / name).write_text(f"open({str(mark)!r}, 'w')\nclass Evil:\n    pass\n")
-    more = {"auto_map": {x: "evil.Evil" for x in ("AutoModel", "AutoConfig", "AutoImageProcessor", "AutoProcessor")}
-            | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "trust_remote_code": True, "custom_pipeline": "evil"}
+    more = {
+        "auto_map": {
+            x: "evil.Evil"
+            for x in ("AutoModel", "AutoConfig", "AutoImageProcessor", "AutoProcessor")
+        }
+        | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]},
+        "trust_remote_code": True,
+        "custom_pipeline": "evil",
+    }
     for path in folder.rglob("*.json"):
         held = json.loads(path.read_text())
         if isinstance(held, dict) and path.name not in ("vocab.json", "tokenizer.json"):
@@ -122,12 +166,28 @@ def test_code_that_a_model_brings_along(kind, tmp_path):
 # --- paths and pictures -------------------------------------------------------------------------------------------------
 def chatir(folder, name):
     (folder / "corpus.json").write_text(json.dumps([name]))
-    (folder / "visdial.json").write_text(json.dumps([{"img": name, "dialog": ["a cat", *["is it red? no"] * 10]}]))
+    (folder / "visdial.json").write_text(
+        json.dumps([{"img": name, "dialog": ["a cat", *["is it red? no"] * 10]}])
+    )
     return load_benchmark(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "{root}/secret.png", "link.png", "linked/secret.png", "a\x00b.png",
-                                  "..", ".", "", "\ud800.png", "x" * 300 + ".png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.png",
+        "a/../../secret.png",
+        "{root}/secret.png",
+        "link.png",
+        "linked/secret.png",
+        "a\x00b.png",
+        "..",
+        ".",
+        "",
+        "\ud800.png",
+        "x" * 300 + ".png",
+    ],
+)
 def test_names_that_lead_out_of_the_folder(tmp_path, name):
     """tried: parent folders, absolute paths, symbolic links, zero bytes, names too long; promised: a refusal, no picture."""
     inside = tmp_path / "inside"
@@ -146,11 +206,18 @@ def test_names_that_lead_out_of_the_folder(tmp_path, name):
 
 def png(width, height):
     """The beginning of a PNG that claims to be of this size."""
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b""))
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\x00" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def whole(**options):
@@ -159,10 +226,19 @@ def whole(**options):
     return held.getvalue()
 
 
-BAD = {"giant": png(50_000, 50_000), "huge": png(2**31 - 1, 2**31 - 1), "wide": png(400_000_000, 1), "no data": png(64, 64),
-       "cut png": whole(format="PNG")[:300], "cut jpeg": whole(format="JPEG")[:500], "cut webp": whole(format="WEBP")[:200],
-       "text": b"no picture", "empty": b"", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-       "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"}
+BAD = {
+    "giant": png(50_000, 50_000),
+    "huge": png(2**31 - 1, 2**31 - 1),
+    "wide": png(400_000_000, 1),
+    "no data": png(64, 64),
+    "cut png": whole(format="PNG")[:300],
+    "cut jpeg": whole(format="JPEG")[:500],
+    "cut webp": whole(format="WEBP")[:200],
+    "text": b"no picture",
+    "empty": b"",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+}
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -208,7 +284,10 @@ def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
 
 
 # --- texts --------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' onmouseover='alert(1)"])
+@pytest.mark.parametrize(
+    "text",
+    ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onmouseover='alert(1)"],
+)
 def test_html_of_a_picture_is_shown_not_run(text):
     """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py); promised: escaped, nothing of it a tag."""
     from adafuse_lite.demo import picture

@@ -13,7 +13,7 @@ def pytest_configure(config):
     paths = [str(ROOT), os.environ.get("PYTHONPATH")]  # the checkout, installed or not
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     option.nbval_sanitize_with = option.nbval_sanitize_with or str(
-        ROOT / "tests" / "nbval_sanitize.cfg"
+        ROOT / "tests" / "tools" / "nbval_sanitize.cfg"
     )
     option.nbval_current_env = option.nbval_kernel_name is None
     if option.nbval_cell_timeout == 2000:  # nbval's default: a dead kernel would go unnoticed

@@ -13,7 +13,7 @@ import psutil
 import torch
 from measure import Row
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from notebook_kit import notebooks  # noqa: E402
 from run_notebooks import environment  # noqa: E402
 

@@ -46,7 +46,7 @@ print("dialogues", digest(repr(benchmark.dialogues).encode()), digest("".join(be
 
 
 def said(hash_seed):
-    script = SCRIPT.format(tests=str(HERE.parent), hard=str(HERE))
+    script = SCRIPT.format(tests=str(HERE.parent / "tools"), hard=str(HERE))
     run = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},

@@ -1,8 +1,8 @@
 """Mutation testing: one small mistake at a time is put into the package, and the tests must notice.
 
-    python tests/mutation.py                  fusion, metrics, benchmark, sources: about half an hour on two cores
-    python tests/mutation.py metrics          one of them
-    python tests/mutation.py metrics 17       the test run of one mutant, with its output
+    python tests/tools/mutation.py                  fusion, metrics, benchmark, sources: about half an hour on two cores
+    python tests/tools/mutation.py metrics          one of them
+    python tests/tools/mutation.py metrics 17       the test run of one mutant, with its output
 
 A mutant is a comparison turned round, a plus for a minus, a number off by one, a condition negated, "and" for "or", a
 returned value or a statement left out. Texts of error messages, docstrings and annotations are left alone. Every mutant runs
@@ -205,7 +205,7 @@ def main():
         "accelerate",
     ):
         importlib.import_module(library)
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path[:0] = [str(ROOT / "tests" / "tools"), str(ROOT / "tests" / "unit")]
     sys.modules.pop("adafuse_lite", None)
     modules = [a for a in sys.argv[1:] if not a.isdigit()] or list(TARGETS)
     single = [int(a) for a in sys.argv[1:] if a.isdigit()]

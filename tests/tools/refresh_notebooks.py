@@ -2,9 +2,9 @@
 left out or, where nbval overlooks it, kept as it was: a second run on the same machine changes no
 byte. The picture of a cell tagged `figure-NAME` is also kept as figures/NAME.png.
 
-    python tests/refresh_notebooks.py                 all of them
-    python tests/refresh_notebooks.py 04_train        some
-    python tests/refresh_notebooks.py --check         only say which would change (exit code 1)
+    python tests/tools/refresh_notebooks.py                 all of them
+    python tests/tools/refresh_notebooks.py 04_train        some
+    python tests/tools/refresh_notebooks.py --check         only say which would change (exit code 1)
 """
 
 import argparse
@@ -76,7 +76,7 @@ def joined(outputs):
 def compared(text):
     """A notebook as `pytest --nbval` sees it: outputs with the rules of its file applied."""
     notebook = json.loads(text)
-    rules = (ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+    rules = (ROOT / "tests" / "tools" / "nbval_sanitize.cfg").read_text(encoding="utf-8")
     for pattern, replacement in re.findall(r"(?m)^regex: (.*)$\n^replace: (.*)$", rules):
         for output in (o for c in notebook["cells"] for o in c.get("outputs", [])):
             for holder in (output, output.get("data", {})):

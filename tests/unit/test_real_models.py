@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
+from notebook_kit import ROOT
 from PIL import Image
 
 from adafuse_lite import sources, world
@@ -23,7 +24,7 @@ from adafuse_lite.generators import Drawings, load_generator
 from adafuse_lite.metrics import ranks
 from adafuse_lite.search import PictureIndex, index_pictures, top
 
-CHATIR = Path(__file__).parents[2] / "shared" / "chatir"
+CHATIR = ROOT.parent / "shared" / "chatir"
 
 
 @pytest.fixture(scope="module")

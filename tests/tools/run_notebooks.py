@@ -1,10 +1,10 @@
 """Run the notebooks with papermill as a stranger would: the installed package, another folder, no
 network. Exit code 0 when all of them pass.
 
-    python tests/run_notebooks.py                     every notebook, smallest parameters
-    python tests/run_notebooks.py 04_train            some
-    python tests/run_notebooks.py --defaults          with the parameters as they stand
-    python tests/run_notebooks.py --cuda              do not hide the GPU
+    python tests/tools/run_notebooks.py                     every notebook, smallest parameters
+    python tests/tools/run_notebooks.py 04_train            some
+    python tests/tools/run_notebooks.py --defaults          with the parameters as they stand
+    python tests/tools/run_notebooks.py --cuda              do not hide the GPU
 """
 
 import argparse

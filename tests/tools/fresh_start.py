@@ -1,7 +1,7 @@
 """A fresh start with other Pythons and other versions: an empty environment each, the unit tests, one notebook.
 
-    python tests/fresh_start.py                     every Python that is found: newest versions; the oldest one: oldest, too
-    python tests/fresh_start.py python3.12:newest python3.11:oldest python3.12:colab
+    python tests/tools/fresh_start.py                     every Python that is found: newest versions; the oldest one: oldest, too
+    python tests/tools/fresh_start.py python3.12:newest python3.11:oldest python3.12:colab
 
 "oldest" takes each runtime dependency at its lower bound in pyproject.toml, "colab" the versions that Colab brings.
 Takes about twenty minutes a start on two cores, most of it the installation of PyTorch, so it is no part of CI.
@@ -57,7 +57,7 @@ def start(python, which):
                 ".[dev]",
             ],
             "unit tests": [inside, "-m", "pytest", "-q", "--ignore", "tests/browser"],
-            "04_train, smallest": [inside, "tests/run_notebooks.py", "04_train"],
+            "04_train, smallest": [inside, "tests/tools/run_notebooks.py", "04_train"],
         }
         for name, command in steps.items():
             done = subprocess.run(command, cwd=clone, capture_output=True, text=True)

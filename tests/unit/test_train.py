@@ -78,7 +78,7 @@ def test_learning_rate_rises_and_falls():
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 import test_train as here
 model, calls = here.small(), []
 def die(*_):
@@ -94,7 +94,7 @@ here.fit(model, here.BANK, here.VALIDATION, checkpoint=sys.argv[2], **here.SHORT
 def test_killed_in_an_epoch_and_resumed_is_the_same_as_unbroken(tmp_path):
     torch.manual_seed(0)
     file = tmp_path / "run" / "head.safetensors"
-    run = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(file)]
+    run = [sys.executable, "-c", KILLED, os.pathsep.join(sys.path), str(file)]
     env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     assert subprocess.run(run, env=env).returncode == -signal.SIGKILL
     assert file.exists()

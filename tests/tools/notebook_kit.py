@@ -1,9 +1,9 @@
 """What the tests and tools know about the notebooks: where they are, how they are run, what each
 must begin with. Standard library only, so that any Python can run it.
 
-    python tests/notebook_kit.py cells 04_train     the badge and the set-up cell of a notebook
-    python tests/notebook_kit.py command test       a command of the README (try, test)
-    python tests/notebook_kit.py address URL        a new public address, everywhere
+    python tests/tools/notebook_kit.py cells 04_train     the badge and the set-up cell of a notebook
+    python tests/tools/notebook_kit.py command test       a command of the README (try, test)
+    python tests/tools/notebook_kit.py address URL        a new public address, everywhere
 """
 
 import ast
@@ -13,7 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # Stored outputs and the runs that are compared with them come from equal circumstances.
 KERNEL_ENV = {

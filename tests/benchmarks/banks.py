@@ -8,11 +8,8 @@ from io import StringIO
 
 from measure import Row, wait
 
-from adafuse_lite.bank import build_bank
-from adafuse_lite.benchmark import load_benchmark
-from adafuse_lite.encoders import load_encoder
-from adafuse_lite.generators import load_generator
-from adafuse_lite.probe import load_probe
+from adafuse_lite import build_bank, load_benchmark, load_encoder, load_generator
+from adafuse_lite.postcards.probe import load_probe
 
 # Dialogues and pictures of the corpus, in the proportion of the test split (1,000 and 10,000); rounds.
 FULL, QUICK = (50, 500, 11), (2, 8, 1)

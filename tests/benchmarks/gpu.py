@@ -13,8 +13,8 @@ from head import Products
 from measure import Row, in_turn, ratios, unit_vectors, wait
 from torch.utils.data import DataLoader, Dataset
 
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.train import contrastive_loss, fit, parameter_groups, pick_device
+from adafuse_lite import AdaFuSE, fit, pick_device
+from adafuse_lite.train import contrastive_loss, parameter_groups
 
 # Pictures, dialogues, rounds, epochs (the first warms up and is not counted), batches, side of the peak's
 # product

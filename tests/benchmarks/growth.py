@@ -7,9 +7,7 @@ import torch
 from measure import Row, in_turn, unit_vectors
 from protocol import product, product_at_once
 
-from adafuse_lite.fusion import AdaFuSE, TextOnly
-from adafuse_lite.metrics import rank_table, ranks
-from adafuse_lite.train import pick_device
+from adafuse_lite import AdaFuSE, TextOnly, pick_device, rank_table, ranks
 
 WIDTH = 256  # a million pictures take 1 GB
 QUERIES, CORPUS = 256, 10_000  # what stays when something else grows

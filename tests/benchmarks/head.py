@@ -4,8 +4,8 @@ import torch
 from measure import Row, in_turn, ratios, unit_vectors
 from torch import nn
 
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.train import contrastive_loss, parameter_groups, pick_device
+from adafuse_lite import AdaFuSE, pick_device
+from adafuse_lite.train import contrastive_loss, parameter_groups
 
 FULL, QUICK = (256, 512, 2_048), (32, 32, 64)  # width of the features, of the projections, hidden
 BATCHES = {128: (41, 31), 2_064: (21, 15)}  # runs of forward and step

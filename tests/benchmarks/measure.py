@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from adafuse_lite.train import pick_device
+from adafuse_lite import pick_device
 
 GOALS = {">=": lambda value, bound: value >= bound, "<=": lambda value, bound: value <= bound}
 

@@ -5,8 +5,8 @@ import sys
 import torch
 from measure import Row, in_child, in_turn, peak_above, ratios, unit_vectors
 
-from adafuse_lite.metrics import PICTURES, QUERIES, ranks
-from adafuse_lite.train import pick_device
+from adafuse_lite import pick_device, ranks
+from adafuse_lite.search import PICTURES, QUERIES
 
 FULL, QUICK = (2_064, 50_000, 256, 11), (100, 2_000, 32, 2)  # queries, pictures, numbers, rounds
 BATCH = 500  # queries that are sorted together

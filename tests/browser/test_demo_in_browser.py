@@ -138,8 +138,9 @@ def page(lab, tmp_path):
 
 def truthful(scene, text):
     """The true answer to an open question, told from its words as a person would."""
-    from adafuse_lite import game, world
-    from adafuse_lite.dialogues import thing_of
+    from adafuse_lite.game import play as game
+    from adafuse_lite.postcards import world
+    from adafuse_lite.postcards.dialogues import thing_of
 
     thing_named = lambda words: next(
         (t for t in game.KINDS if any(w in words for w in (t, *game.KINDS[t]))), None
@@ -164,8 +165,8 @@ def truthful(scene, text):
 def test_a_whole_game(page, tmp_path):
     from playwright.sync_api import expect
 
-    from adafuse_lite import game
-    from adafuse_lite.benchmark import load_benchmark
+    from adafuse_lite import load_benchmark
+    from adafuse_lite.game import play as game
 
     began = time.monotonic()
     shots = Path(os.environ.get("DEMO_SHOTS", tmp_path))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from adafuse_lite.errors import InputError
+from adafuse_lite import InputError
 
 REFUSED = object()
 

@@ -13,11 +13,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from adafuse_lite.bank import load_bank
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.metrics import rank_table, recall_at_k
-from adafuse_lite.study import SETTINGS, SIZES
-from adafuse_lite.train import fit, seed_everything
+from adafuse_lite import AdaFuSE, fit, load_bank, rank_table, recall_at_k, seed_everything
+from adafuse_lite.postcards.study import SETTINGS, SIZES
 
 HERE = Path(__file__).parent
 

@@ -11,9 +11,7 @@ import pytest
 import torch
 from notebook_kit import ROOT
 
-from adafuse_lite.bank import load_bank
-from adafuse_lite.fusion import DAR, FixedWeight
-from adafuse_lite.metrics import rank_table, ranks, recall_at_k
+from adafuse_lite import DAR, FixedWeight, load_bank, rank_table, ranks, recall_at_k
 
 HERE = Path(__file__).parent
 SCRIPT = """
@@ -21,13 +19,13 @@ import hashlib, sys, torch
 sys.path[:0] = [{tests!r}, {hard!r}]
 from hard_kit import FakeEncoder, FakeGenerator, content, fake_benchmark, weights
 from toy_bank import toy_bank
-from adafuse_lite import world
-from adafuse_lite.bank import build_bank
-from adafuse_lite.benchmark import load_benchmark
-from adafuse_lite.encoders import load_encoder
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.generators import load_generator
-from adafuse_lite.train import fit, seed_everything
+from adafuse_lite.postcards import world
+from adafuse_lite import build_bank
+from adafuse_lite import load_benchmark
+from adafuse_lite import load_encoder
+from adafuse_lite import AdaFuSE
+from adafuse_lite import load_generator
+from adafuse_lite import fit, seed_everything
 
 digest = lambda x: hashlib.sha256(x).hexdigest()[:16]
 seed_everything(3)

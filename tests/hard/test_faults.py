@@ -23,11 +23,7 @@ from hard_kit import (
 from toy_bank import toy_bank
 from tqdm.std import tqdm
 
-from adafuse_lite import files
-from adafuse_lite.bank import FeatureBank, build_bank
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.search import PictureIndex
-from adafuse_lite.train import fit
+from adafuse_lite import AdaFuSE, FeatureBank, PictureIndex, build_bank, files, fit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killing needs a fork")
 TRIALS = [pytest.param(3, id="few"), pytest.param(25, id="many", marks=pytest.mark.slow)]

@@ -24,16 +24,19 @@ from hard_kit import (
     weights,
 )
 
-from adafuse_lite.bank import FeatureBank, build_bank
-from adafuse_lite.benchmark import load_benchmark
-from adafuse_lite.encoders import load_encoder
+from adafuse_lite import (
+    AdaFuSE,
+    FeatureBank,
+    PictureIndex,
+    build_bank,
+    fit,
+    load_benchmark,
+    load_encoder,
+    load_generator,
+)
 from adafuse_lite.files import read_all, write_tensors
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.generators import load_generator
-from adafuse_lite.probe import Probe, load_probe
-from adafuse_lite.search import PictureIndex
+from adafuse_lite.postcards.probe import Probe, load_probe
 from adafuse_lite.sources import read_captions
-from adafuse_lite.train import fit
 
 FEW_AND_MANY = [pytest.param(1, id="few"), pytest.param(40, id="many", marks=pytest.mark.slow)]
 

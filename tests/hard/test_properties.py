@@ -10,20 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_bank import toy_bank
 
-from adafuse_lite.bank import FeatureBank
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import (
+from adafuse_lite import (
     DAR,
     AdaFuSE,
     CosineGate,
     ExpertsOnly,
+    FeatureBank,
     FixedWeight,
     GateOnly,
+    InputError,
     OffsetRemoved,
     StandardisedSum,
+    bri,
+    degradation,
+    fit,
+    hits_at_k,
+    mrr,
+    rank_table,
+    ranks,
+    recall_at_k,
+    seed_everything,
 )
-from adafuse_lite.metrics import bri, degradation, hits_at_k, mrr, rank_table, ranks, recall_at_k
-from adafuse_lite.train import fit, seed_everything
 
 quick = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**31)

@@ -16,14 +16,18 @@ from hard_kit import REFUSED, FakeEncoder, FakeGenerator, attempt, fake_benchmar
 from PIL import Image
 
 import adafuse_lite
-from adafuse_lite.bank import FeatureBank, build_bank
-from adafuse_lite.benchmark import load_benchmark
-from adafuse_lite.encoders import load_encoder
+from adafuse_lite import (
+    AdaFuSE,
+    FeatureBank,
+    PictureIndex,
+    build_bank,
+    load_benchmark,
+    load_encoder,
+    load_generator,
+    photos,
+    top,
+)
 from adafuse_lite.files import open_picture
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.generators import load_generator
-from adafuse_lite.search import PictureIndex, top
-from adafuse_lite.sources import photos
 
 MODULES = sorted(Path(adafuse_lite.__file__).parent.rglob("*.py"))
 
@@ -290,7 +294,7 @@ def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
 )
 def test_html_of_a_picture_is_shown_not_run(text):
     """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py); promised: escaped, nothing of it a tag."""
-    from adafuse_lite.demo import picture
+    from adafuse_lite.game.widgets import picture
 
     made = picture(Image.new("RGB", (4, 4)), 8, text)
     assert made.count("<") == made.count(">") == 1 and text not in made

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 
-from adafuse_lite import fusion, metrics, world
+from adafuse_lite import fusion, metrics
+from adafuse_lite.postcards import world
 
 NAME = "02_noisy_addition"
 

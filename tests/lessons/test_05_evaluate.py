@@ -11,9 +11,9 @@ from lesson_kit import definitions, exercises, try_exercises
 from scipy import stats
 from toy_bank import toy_bank
 
-from adafuse_lite import fusion, metrics, study, train
-from adafuse_lite.errors import InputError
+from adafuse_lite import InputError, device, fusion, metrics, search, train
 from adafuse_lite.files import write_tensors
+from adafuse_lite.postcards import study
 
 BAND = 0.03  # Recall@10 at each round, trained again against stored
 
@@ -74,8 +74,8 @@ def test_the_tuned_weights_are_the_packages(lesson):
     tuned = lesson["tuned_weights"]
     tuned.__globals__["device"] = names["device"]
     one, each = tuned(bank, torch.linspace(0, 1, 21))
-    torch.testing.assert_close(one.reshape(1), fusion.tune_fixed_weight(bank).weights)
-    torch.testing.assert_close(each, fusion.tune_fixed_weight(bank, per_round=True).weights)
+    torch.testing.assert_close(one.reshape(1), train.tune_fixed_weight(bank).weights)
+    torch.testing.assert_close(each, train.tune_fixed_weight(bank, per_round=True).weights)
 
 
 def test_spearman_is_scipys(lesson):
@@ -193,7 +193,7 @@ def test_every_variant_gives_unit_queries_and_a_gradient():
 
 def test_uniform_routing_stays_uniform_when_trained(small):
     bank = small["train"]
-    train.seed_everything(0)
+    device.seed_everything(0)
     model = study.UniformRouting(24, **study.SIZES)
     before = [p.clone() for p in model.experts.parameters()]
     train.fit(model, bank, bank, epochs=1, batch_size=16, lr=1e-2, device="cpu", progress=False)
@@ -278,9 +278,9 @@ def test_a_study_is_kept_and_read_again(small, tmp_path, monkeypatch):
     tables = study.load_study(small, "GateOnly")
     again, _ = study.train_variant(small, "GateOnly", 1, "cpu")
     assert len(tables) == 2 and tables[0].dtype == torch.int64
-    assert torch.equal(tables[1], metrics.rank_table(again, small["visdial"]))
+    assert torch.equal(tables[1], search.rank_table(again, small["visdial"]))
     with pytest.raises(
-        InputError, match="AdaFuSE with seed 0.*python -m adafuse_lite.study AdaFuSE"
+        InputError, match="AdaFuSE with seed 0.*python -m adafuse_lite.postcards.study AdaFuSE"
     ):
         study.load_study(small, "AdaFuSE")
     small["visdial"].meta = {"texts": "other ones"}
@@ -345,7 +345,7 @@ def test_a_random_training_comes_out_as_stored():
     model, _ = study.train_variant(banks, name, seed)
     fields = study.variants(96)[name][1]
     apart = (
-        metrics.recall_at_k(metrics.rank_table(model, banks["visdial"], **fields))
+        metrics.recall_at_k(search.rank_table(model, banks["visdial"], **fields))
         - metrics.recall_at_k(stored)
     ).abs()
     assert float(apart.max()) <= BAND, (

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 from notebook_kit import ROOT, read, smallest_parameters, source
 
-from adafuse_lite import fusion, world
-from adafuse_lite.bank import FeatureBank
-from adafuse_lite.search import top
+from adafuse_lite import FeatureBank, fusion, top
+from adafuse_lite.postcards import world
 
 NAME = "07_real_models"
 NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 from scipy.stats import binomtest
 
-from adafuse_lite import metrics, pretrain, world
+from adafuse_lite import metrics, search
+from adafuse_lite.postcards import pretrain, world
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_psnr_of_a2_is_that_of_the_log(a2, caught, some, tmp_path):
 def test_share_found_in_ten_of_a1_is_recall(a1):
     torch.manual_seed(0)
     queries, pictures = F.normalize(torch.randn(2, 60, 8), dim=-1)
-    found = metrics.ranks(queries, pictures, torch.arange(60))[:, None]
+    found = search.ranks(queries, pictures, torch.arange(60))[:, None]
     assert a1["found_in_ten"](queries, pictures) == pytest.approx(metrics.recall_at_k(found).item())
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 from torch import nn
 
-from adafuse_lite import fusion, metrics, train
+from adafuse_lite import fusion, metrics, search, train
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_metrics_are_the_packages_metrics(lesson):
     corpus[100:200] = corpus[:100]  # equal scores
     target = torch.randint(300, (50,))
     assert torch.equal(
-        lesson["rank_by_counting"](queries, corpus, target), metrics.ranks(queries, corpus, target)
+        lesson["rank_by_counting"](queries, corpus, target), search.ranks(queries, corpus, target)
     )
     table = torch.randint(40, (50, 11))
     torch.testing.assert_close(lesson["recall_by_hand"](table).double(), metrics.recall_at_k(table))
@@ -72,11 +72,11 @@ def test_the_metrics_are_the_packages_metrics(lesson):
 def test_exercises():
     undecided = lambda routing: torch.special.entr(routing).sum(1).mean().exp()
     no_mean = lambda routing: torch.tensor(4.0)
-    text_only = lambda text, image, corpus, target: metrics.ranks(text, corpus, target)
+    text_only = lambda text, image, corpus, target: search.ranks(text, corpus, target)
     worst = lambda text, image, corpus, target: (
         torch.stack(
             [
-                metrics.ranks(fusion.blend(text, image, w), corpus, target)
+                search.ranks(fusion.blend(text, image, w), corpus, target)
                 for w in torch.linspace(0, 1, 11)
             ]
         )

@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import torch
 
-from adafuse_lite import pretrain
 from adafuse_lite.encoders import save_encoder
 from adafuse_lite.files import write_json
+from adafuse_lite.postcards import pretrain
 
 
 @lru_cache(1)

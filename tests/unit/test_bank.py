@@ -11,15 +11,19 @@ import pytest
 import tiny_models
 import torch
 
-from adafuse_lite.bank import FeatureBank, build_bank, load_bank
-from adafuse_lite.benchmark import load_benchmark
+from adafuse_lite import (
+    FeatureBank,
+    InputError,
+    build_bank,
+    load_bank,
+    load_benchmark,
+    load_encoder,
+    load_generator,
+)
 from adafuse_lite.build import main, query_seed
-from adafuse_lite.encoders import load_encoder
-from adafuse_lite.errors import InputError
 from adafuse_lite.files import read_tensors, write_tensors
-from adafuse_lite.generators import load_generator
 from adafuse_lite.names import bundled
-from adafuse_lite.probe import Probe, load_probe
+from adafuse_lite.postcards.probe import Probe, load_probe
 
 ROUNDS = 3
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from notebook_kit import ROOT
 
-from adafuse_lite import world
-from adafuse_lite.benchmark import SPLITS, load_benchmark, write_benchmark
-from adafuse_lite.dialogues import STYLES
-from adafuse_lite.errors import InputError
+from adafuse_lite import InputError, load_benchmark, write_benchmark
 from adafuse_lite.files import content_hash
 from adafuse_lite.names import bundled
+from adafuse_lite.postcards import world
+from adafuse_lite.postcards.dialogues import STYLES
+from adafuse_lite.postcards.splits import SPLITS
 
 REAL = ROOT.parent / "shared" / "chatir"
 

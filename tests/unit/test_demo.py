@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from test_game import small_searcher
 
-from adafuse_lite import game
-from adafuse_lite.demo import CHOICES, Demo, Worker, bars, curve, gauge, picture, plot_game
+from adafuse_lite.game import play as game
+from adafuse_lite.game.widgets import CHOICES, Demo, Worker, bars, curve, gauge, picture, plot_game
 
 
 def demo_of(searcher=None, hide=True, **options):
@@ -417,9 +417,8 @@ def test_in_a_kernel_widgets_are_set_from_its_own_thread(monkeypatch):
 
 
 def test_photographs(tmp_path):
-    from adafuse_lite.search import PictureIndex
-    from adafuse_lite.sources import photos
-    from adafuse_lite.world import draw, scenes
+    from adafuse_lite import PictureIndex, photos
+    from adafuse_lite.postcards.world import draw, scenes
 
     for i, scene in enumerate(scenes("models", 12)):
         draw(scene).resize((400, 300)).save(tmp_path / f"{i:02}.jpg")

@@ -5,8 +5,8 @@ from statistics import mean
 
 import pytest
 
-from adafuse_lite import dialogues, world
 from adafuse_lite.names import bundled
+from adafuse_lite.postcards import dialogues, world
 
 # Measured on the real files: words of the joined text at rounds 0, 5, 10; exact yes/no answers; the round from which
 # more than half of the texts are longer than CLIP's 77 tokens.

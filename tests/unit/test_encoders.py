@@ -11,9 +11,9 @@ import tiny_models
 import torch
 from PIL import Image
 
-from adafuse_lite import captions, pretrain, world
-from adafuse_lite.encoders import CONFIG, WEIGHTS, load_encoder
-from adafuse_lite.errors import InputError
+from adafuse_lite import InputError, load_encoder
+from adafuse_lite.encoders import CONFIG, WEIGHTS
+from adafuse_lite.postcards import captions, pretrain, world
 
 SCENES = world.scenes("models", 12, 5)
 rng = random.Random(0)

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from toy_bank import toy_bank
 
-from adafuse_lite import fusion
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import (
+from adafuse_lite import (
     DAR,
     AdaFuSE,
     CosineGate,
@@ -20,11 +18,15 @@ from adafuse_lite.fusion import (
     FixedWeight,
     GateOnly,
     ImageOnly,
+    InputError,
     StandardisedSum,
     TextOnly,
+    fusion,
+    rank_table,
+    recall_at_k,
+    train,
     tune_fixed_weight,
 )
-from adafuse_lite.metrics import rank_table, recall_at_k
 
 SMALL = dict(feature_dim=12, projection_dim=8, hidden_dim=16)
 REFERENCE = load_file(Path(__file__).parent / "data" / "reference_head_small.safetensors")
@@ -244,8 +246,8 @@ def test_a_weight_is_tuned_on_drawings_without_the_offset():
         **{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)}
     )
     offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
-    tuned = fusion.tune_fixed_weight(moved, offset=offset)
-    torch.testing.assert_close(tuned.fusion.weights, fusion.tune_fixed_weight(bank).weights)
+    tuned = train.tune_fixed_weight(moved, offset=offset)
+    torch.testing.assert_close(tuned.fusion.weights, train.tune_fixed_weight(bank).weights)
 
 
 def test_the_cosine_gate_by_hand():

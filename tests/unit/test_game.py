@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from lesson_kit import definitions
 from PIL import Image
 
-from adafuse_lite import game, metrics, world
-from adafuse_lite.benchmark import load_benchmark
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import DAR, AdaFuSE, TextOnly
-from adafuse_lite.rewrite import rewrite
+from adafuse_lite import DAR, AdaFuSE, InputError, TextOnly, load_benchmark, ranks, rewrite
+from adafuse_lite.game import play as game
+from adafuse_lite.postcards import world
 
 NAMES = list(world.ATTRIBUTES)
 
@@ -294,8 +292,7 @@ def test_a_look_is_what_the_parts_give(searcher):
             torch.testing.assert_close(look.scores[name], wanted[0])
             assert (
                 look.place(name, 5)
-                == metrics.ranks(wanted @ torch.eye(60), torch.eye(60), torch.tensor([5])).item()
-                + 1
+                == ranks(wanted @ torch.eye(60), torch.eye(60), torch.tensor([5])).item() + 1
             )
         assert look.best("DAR", 4) == look.scores["DAR"].argsort(descending=True)[:4].tolist()
         assert sum(look.routing) == pytest.approx(1) and look.used == look.gate
@@ -568,7 +565,7 @@ def test_the_bundled_games_are_complete():
 
 @pytest.fixture(scope="module")
 def real():
-    from adafuse_lite.bank import load_bank
+    from adafuse_lite import load_bank
 
     benchmark = load_benchmark("postcards", split="test")
     return benchmark, game.Searcher.postcards(
@@ -577,7 +574,7 @@ def real():
 
 
 def test_the_temperatures_are_those_of_validation(real):
-    from adafuse_lite.bank import load_bank
+    from adafuse_lite import load_bank
 
     scenes = load_benchmark("postcards", split="validation").scenes
     found = game.calibrate(

@@ -9,8 +9,8 @@ import tiny_models
 import torch
 from diffusers import StableDiffusionPipeline
 
-from adafuse_lite.errors import InputError
-from adafuse_lite.generators import SETTINGS, load_generator
+from adafuse_lite import InputError, load_generator
+from adafuse_lite.generators import SETTINGS
 
 PROMPTS = ["a house", "a red barn on the left", "two palm trees and a bus"]
 

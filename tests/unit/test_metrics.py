@@ -13,23 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_bank import toy_bank
 
-from adafuse_lite import metrics
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import AdaFuSE, ImageOnly, TextOnly
-from adafuse_lite.metrics import (
+from adafuse_lite import (
+    AdaFuSE,
+    ImageOnly,
+    InputError,
+    TextOnly,
     bootstrap,
     bri,
     degradation,
     hits_at_k,
+    metrics,
     mrr,
     paired_difference,
-    per_dialogue,
-    rank_change,
     rank_table,
     ranks,
     recall_at_k,
-    worse_than,
 )
+from adafuse_lite.metrics import per_dialogue, rank_change, worse_than
 
 # ---------------------------------------------------------------- ranks
 
@@ -120,7 +120,7 @@ def test_unfit_features_are_refused(change, message):
 PEAK = """
 import re, torch
 from pathlib import Path
-from adafuse_lite.metrics import ranks
+from adafuse_lite import ranks
 q, c, t = torch.randn(2064, 32), torch.randn(50000, 32), torch.arange(2064)
 ranks(q[:2], c[:64], t[:2])
 kilobytes = lambda what: int(re.search(what + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from adafuse_lite import pretrain, world
+from adafuse_lite.postcards import pretrain, world
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from adafuse_lite import pretrain, world
-from adafuse_lite.errors import InputError
-from adafuse_lite.probe import FOLDER, SIZES, WEIGHTS, Probe, accuracies, load_probe, train_probe
+from adafuse_lite import InputError
+from adafuse_lite.postcards import pretrain, world
+from adafuse_lite.postcards.probe import (
+    FOLDER,
+    SIZES,
+    WEIGHTS,
+    Probe,
+    accuracies,
+    load_probe,
+    train_probe,
+)
 
 SCENES = world.scenes("models", 64, 11)
 bundled = pytest.mark.skipif(not (FOLDER / WEIGHTS).exists(), reason="data/models/probe is absent")

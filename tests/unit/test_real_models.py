@@ -14,15 +14,25 @@ import torch
 from notebook_kit import ROOT
 from PIL import Image
 
-from adafuse_lite import sources, world
-from adafuse_lite.bank import FeatureBank, build_bank
-from adafuse_lite.benchmark import Benchmark, Dialogue, load_benchmark, write_benchmark
-from adafuse_lite.encoders import load_encoder
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import AdaFuSE
-from adafuse_lite.generators import Drawings, load_generator
-from adafuse_lite.metrics import ranks
-from adafuse_lite.search import PictureIndex, index_pictures, top
+from adafuse_lite import (
+    AdaFuSE,
+    Benchmark,
+    Dialogue,
+    Drawings,
+    FeatureBank,
+    InputError,
+    PictureIndex,
+    build_bank,
+    index_pictures,
+    load_benchmark,
+    load_encoder,
+    load_generator,
+    ranks,
+    sources,
+    top,
+    write_benchmark,
+)
+from adafuse_lite.postcards import world
 
 CHATIR = ROOT.parent / "shared" / "chatir"
 
@@ -144,10 +154,10 @@ import socket, sys, time
 def refuse(*a, **k): raise OSError("no network here")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
-from adafuse_lite.errors import InputError
-from adafuse_lite.encoders import load_encoder
-from adafuse_lite.generators import load_generator
-from adafuse_lite.fusion import AdaFuSE
+from adafuse_lite import InputError
+from adafuse_lite import load_encoder
+from adafuse_lite import load_generator
+from adafuse_lite import AdaFuSE
 start = time.time()
 for load in (lambda: load_encoder("ViT-B-32-quickgelu", "openai"), lambda: load_encoder("Salesforce/blip-itm-base-coco"),
              lambda: load_generator("stabilityai/sd-turbo"), lambda: AdaFuSE.from_pretrained("somebody/some-head")):
@@ -325,7 +335,7 @@ def test_top_is_the_sorted_top_in_any_chunks(monkeypatch):
 
 # --- benchmarks of one's own ------------------------------------------------------------------------------------------
 def test_a_head_is_trained_on_captions(models, album):
-    from adafuse_lite.train import fit
+    from adafuse_lite import fit
 
     captions = {
         name: f"a red barn {i}"

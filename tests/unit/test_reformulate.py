@@ -2,7 +2,7 @@
 
 import pytest
 
-from adafuse_lite.rewrite import rewrite
+from adafuse_lite import rewrite
 
 
 @pytest.mark.parametrize(

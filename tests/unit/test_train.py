@@ -4,16 +4,25 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from toy_bank import toy_bank
 
-from adafuse_lite.errors import InputError
-from adafuse_lite.fusion import DAR, AdaFuSE, CosineGate, ExpertsOnly, GateOnly
-from adafuse_lite.metrics import rank_table, recall_at_k
-from adafuse_lite.train import fit, learning_rate, pick_device, seed_everything
+from adafuse_lite import (
+    DAR,
+    AdaFuSE,
+    CosineGate,
+    ExpertsOnly,
+    GateOnly,
+    InputError,
+    fit,
+    pick_device,
+    rank_table,
+    recall_at_k,
+    seed_everything,
+)
+from adafuse_lite.train import learning_rate
 
 BANK, VALIDATION = toy_bank(150, seed=0), toy_bank(seed=1)
 SHORT = dict(epochs=4, batch_size=32, device="cpu", progress=False)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from adafuse_lite import captions, world
+from adafuse_lite.postcards import captions, world
 
 
 @pytest.fixture(scope="module")

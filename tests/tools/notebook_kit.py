@@ -21,6 +21,7 @@ KERNEL_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONHASHSEED": "0",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -29,6 +30,8 @@ KERNEL_ENV = {
 SETUP_CELL = """\
 import importlib.util
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads wait asleep: fast on a busy machine
 
 if "COLAB_RELEASE_TAG" in os.environ and importlib.util.find_spec("adafuse_lite") is None:
     !git clone -q --depth 1 {address} /content/adafuse-lite

@@ -5,7 +5,7 @@ is BLIP for retrieval (``transformers``), the encoder of the paper.
 """
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from unittest import mock
@@ -15,20 +15,11 @@ import torch
 import torch.nn.functional as F
 from open_clip.pretrained import download_pretrained_from_hf
 
+from .checks import check_pictures, check_texts, first_line
+from .device import pick_device
 from .errors import InputError
-from .files import (
-    check_pictures,
-    check_texts,
-    content_hash,
-    first_line,
-    halved,
-    model_device,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
-from .names import bundled, fetching, local_folder, looks_like_a_path
+from .files import content_hash, halved, read_json, read_tensors, write_json, write_tensors
+from .names import DEFAULT, bundled, local_first, local_folder, looks_like_a_path
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = (
@@ -49,7 +40,7 @@ class Encoder:
     """
 
     def __init__(self, model, tokenizer, preprocess, made_of, limit, device=None, half=False):
-        self.device = torch.device(device) if device else model_device()
+        self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenizer, self.preprocess, self._made_of, self.limit = (
             tokenizer,
@@ -136,7 +127,7 @@ class BlipEncoder(Encoder):
         return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
 
 
-def load_encoder(name="postcards", pretrained=None, device=None):
+def load_encoder(name=DEFAULT, pretrained=None, device=None):
     """The encoder called ``name``: "postcards", a local ``open_clip`` directory, an ``open_clip`` model, or a BLIP retrieval
     model of ``transformers`` (a local directory, or a name on the hub such as "Salesforce/blip-itm-base-coco").
 
@@ -153,7 +144,7 @@ def load_encoder(name="postcards", pretrained=None, device=None):
         folder is None and not pretrained and "blip" in name.lower()
     ):
         return _load_blip(name, folder, device)
-    with fetching(folder is None):
+    with nullcontext():
         if folder:
             config = read_json(
                 folder / CONFIG, "restore it, or name a directory that open_clip wrote"
@@ -227,7 +218,7 @@ def _load_blip(name, folder, device):
         )
     source = str(folder or name)
     try:
-        with fetching(folder is None):
+        with nullcontext():
             model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             preprocess = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)

@@ -2,9 +2,10 @@
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used; the message is one sentence: which file or entry, and what to do.
+    """Something given from outside cannot be used; one sentence says which, and what to do.
 
-    Names in it come from outside, too: line breaks in them become blanks, and of a very long message the middle is left out.
+    Names in it come from outside, too: line breaks in them become blanks, and of a very long
+    message the middle is left out.
     """
 
     def __init__(self, message):

@@ -14,18 +14,11 @@ import transformers
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
+from .checks import check_texts, first_line
+from .device import pick_device
 from .errors import InputError
-from .files import (
-    check_texts,
-    content_hash,
-    first_line,
-    halved,
-    model_device,
-    open_picture,
-    read_json,
-    read_tensors,
-)
-from .names import bundled, fetching, local_folder, looks_like_a_path
+from .files import content_hash, halved, open_picture, read_json, read_tensors
+from .names import DEFAULT, bundled, local_first, local_folder, looks_like_a_path
 
 INDEX, SETTINGS = "model_index.json", "adafuse_lite.json"
 # Steps and guidance of pipelines without settings of their own: the first family whose name occurs in the pipeline's.
@@ -174,7 +167,7 @@ class Drawings:
         return [x if isinstance(x, Image.Image) else open_picture(x) for x in held]
 
 
-def load_generator(name="postcards", device=None):
+def load_generator(name=DEFAULT, device=None):
     """The generator called ``name``: "postcards", a local ``diffusers`` directory, or a pipeline's name on the hub.
 
     A directory may state its steps and guidance in ``adafuse_lite.json``; else they follow from the pipeline's family. The
@@ -186,7 +179,7 @@ def load_generator(name="postcards", device=None):
         raise InputError(
             f"{name} is no folder: give the path of a diffusers directory or the name of a pipeline."
         )
-    device = torch.device(device) if device else model_device()
+    device = pick_device(device)
     settings = next(s for family, s in FAMILIES.items() if family in str(name).lower())
     files = _check(folder) if folder else None
     if folder and (folder / SETTINGS).exists():
@@ -204,7 +197,7 @@ def load_generator(name="postcards", device=None):
     small = bool(own or folder and (folder / SETTINGS).exists())
     half = device.type == "cuda" and not small
     try:
-        with quiet(), fetching(folder is None):
+        with quiet():
             pipeline = AutoPipelineForText2Image.from_pretrained(
                 str(folder or name), use_safetensors=True
             )

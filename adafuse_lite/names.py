@@ -1,18 +1,16 @@
-"""What a name stands for: the one table of what is bundled, and the way to what is not.
+"""What a name stands for: the one table of bundled worlds, and the way to what is not bundled.
 
-Nothing after this table asks which world it works in: "postcards" and "ViT-B-32" go through the same functions.
+Nothing behind it asks which world it works in: "postcards" and "ViT-B-32" go the same way.
 """
 
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-from huggingface_hub import constants
-
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "postcards" / "data"
+DEFAULT = "postcards"
 BUNDLED = {
     "postcards": {
+        "benchmark": "adafuse_lite.postcards.splits:load_postcards",  # (style, split) -> Benchmark
+        "probe": "adafuse_lite.postcards.probe:load_probe",  # (device=) -> what reads its drawings
         "encoder": DATA / "models" / "encoder",
         "generator": DATA / "models" / "generator",
         "head": DATA / "models" / "head",
@@ -22,12 +20,12 @@ BUNDLED = {
 
 
 def bundled(name, part):
-    """The folder of a bundled world's ``part`` ("encoder", "generator", "head", "banks"), or None for any other name."""
+    """A bundled world's ``part``, as the table says; None for any other name."""
     return BUNDLED.get(str(name), {}).get(part)
 
 
 def local_folder(name, part):
-    """The folder that ``name`` means: a bundled one or one that is there; None for the name of a model elsewhere."""
+    """The folder that ``name`` means, a bundled one or one that is there; None for other names."""
     folder = bundled(name, part) or Path(name)
     return folder if folder.is_dir() else None
 
@@ -37,23 +35,14 @@ def looks_like_a_path(name):
     return Path(name).is_absolute() or str(name).startswith((".", "~"))
 
 
-@contextmanager
-def fetching(remote):
-    """Within it, what was fetched before is found at once even where the hub cannot be reached, and what was not is refused
-    in seconds. The libraries alone would try again and again for a minute. Local folders (``remote`` false) ask nobody, whatever
-    their files say."""
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not remote
-    if remote and not before:
-        try:
-            httpx.head(constants.ENDPOINT, timeout=5, follow_redirects=True)
-        except (httpx.HTTPError, OSError):
-            constants.HF_HUB_OFFLINE = True
+def local_first(load, folder=None):
+    """``load(local_files_only=True)``, and if that fails and ``folder`` is None, from the hub.
+
+    So what was fetched before is found at once, and a local folder asks nobody, whatever it says.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module="huggingface_hub"
-            )  # what it would say is said in the refusal
-            yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+        return load(local_files_only=True)
+    except Exception:
+        if folder is not None:
+            raise
+        return load(local_files_only=False)

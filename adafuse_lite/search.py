@@ -1,115 +1,145 @@
-"""Search: an index of pictures that is encoded once, and the best of it for a query, exactly, in chunks."""
+"""Search: one product of queries and corpus, from which come ranks and the best pictures."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+import math
 
 import torch
 
-from .build import PICTURES, Parts, encode_pictures
+from .bank import read_field
+from .checks import all_finite, first_not_finite
+from .device import device_of
 from .errors import InputError
-from .files import content_hash, make_folder, read_json, read_tensors, write_json, write_tensors
 
-CHUNK = 100_000  # pictures scored at a time
-
-
-@dataclass
-class PictureIndex:
-    """Pictures by name with their features [N, D] (unit length, float32); ``meta`` says which encoder made them."""
-
-    names: list
-    features: torch.Tensor
-    meta: dict = field(default_factory=dict)
-
-    def search(self, query, k=10):
-        """The ``k`` best pictures for each query [n, D]: names (lists of k) and cosines [n, k], best first."""
-        scores, places = top(query, self.features, k)
-        return [[self.names[i] for i in row] for row in places.tolist()], scores
-
-    def check(self, encoder):
-        """Refuse this index unless ``encoder`` made it; returns the index."""
-        if self.meta.get("encoder") != encoder.hash:
-            raise InputError(
-                "The index was made by another encoder: load that one, or index the pictures again."
-            )
-        return self
-
-    def save(self, folder):
-        """Store features (float16) and names in ``folder``, from where ``PictureIndex.load`` reads them."""
-        folder = make_folder(folder)
-        (folder / "index.json").unlink(missing_ok=True)
-        write_tensors(folder / "features.safetensors", {"features": self.features.half().cpu()})
-        write_json(folder / "index.json", {"meta": self.meta, "names": self.names})
-
-    @classmethod
-    def load(cls, folder):
-        """The index in ``folder``; raises ``InputError`` if it is missing, damaged or half written."""
-        again, path = "index the pictures again", Path(folder) / "features.safetensors"
-        held, tensors = read_json(Path(folder) / "index.json", again), read_tensors(path, again)
-        features, names, meta = tensors.get("features"), held.get("names"), held.get("meta")
-        if (
-            not isinstance(meta, dict)
-            or not isinstance(names, list)
-            or not all(isinstance(n, str) for n in names)
-        ):
-            raise InputError(f"{Path(folder) / 'index.json'} is not as it was written: {again}.")
-        if features is None or features.ndim != 2 or len(features) != len(names):
-            raise InputError(f"{path} does not fit its names: {again}.")
-        return cls(names, features.float(), meta)
+QUERIES, PICTURES = 512, 4_096  # scored at once: 8 MB of scores, which stay in the cache
 
 
+def scores_in_pieces(queries, corpus):
+    """The cosines, piece by piece -> (rows of queries, rows of corpus, scores [q, c]).
+
+    queries [n, d], corpus [N, d]. The memory of the scores is written over by the next piece.
+    """
+    memory = corpus.new_empty(min(QUERIES, len(queries)) * min(PICTURES, len(corpus)))
+    for q in range(0, len(queries), QUERIES):
+        some = queries[q : q + QUERIES]
+        for c in range(0, len(corpus), PICTURES):
+            pictures = corpus[c : c + PICTURES]
+            scores = memory[: len(some) * len(pictures)].view(len(some), len(pictures))
+            torch.mm(some, pictures.T, out=scores)
+            yield slice(q, q + len(some)), slice(c, c + len(pictures)), scores
+
+
+@torch.no_grad()
 def top(query, corpus, k=10):
-    """Scores and places [n, k] of the best ``k`` pictures, best first, by exact search in chunks of the corpus.
+    """Scores and places [n, k] of the best ``k`` pictures, best first, by exact search.
 
-    query [n, D], corpus [N, D]. Pictures of equal score come in any order.
+    query [n, d], corpus [N, d]. Pictures of equal score come in any order.
     """
-    if query.ndim != 2 or query.shape[1] != corpus.shape[1]:
+    query, k = _fitting(query, corpus).to(corpus.device), min(k, len(corpus))
+    values = query.new_full((len(query), k), -math.inf)
+    places = torch.zeros_like(values, dtype=torch.long)
+    for rows, pictures, scores in scores_in_pieces(query, corpus.float()):
+        here, at = scores.topk(min(k, scores.shape[1]), dim=1)
+        both = torch.cat([values[rows], here], 1)
+        values[rows], order = both.topk(k, dim=1)
+        places[rows] = torch.cat([places[rows], at + pictures.start], 1).gather(1, order)
+    return values, places
+
+
+@torch.no_grad()
+def ranks(queries, corpus, target, ties="optimistic"):
+    """Rank of each query's target: how many pictures score higher (0-based, [n] of int64).
+
+    queries [n, d], corpus [N, d], target [n] (row of the corpus). Pictures that score the same as
+    the target come after it ("optimistic") or before it ("pessimistic"). Counting needs no sort, so
+    copies of a picture tie exactly. Wrong shapes, targets outside the corpus and features that are
+    not finite end in InputError.
+    """
+    queries, corpus, target = _checked(queries, corpus, target, ties)
+    corpus, target, times = distinct(corpus, target)
+    own = (queries * corpus[target]).sum(1, keepdim=True)
+    higher = torch.zeros_like(target)
+    for rows, pictures, scores in scores_in_pieces(queries, corpus):
+        here = target[rows] - pictures.start
+        mine = ((here >= 0) & (here < scores.shape[1])).nonzero()[:, 0]
+        scores[mine, here[mine]] = own[rows][mine, 0]  # the product may differ in the last digit
+        # 1 where a picture beats the target, else 0, written into the scores: sums are exact.
+        beats = scores.gt_(own[rows]) if ties == "optimistic" else scores.ge_(own[rows])
+        higher[rows] += (beats @ times[pictures]).long()
+    return higher if ties == "optimistic" else higher - 1  # the target is as high as itself
+
+
+@torch.no_grad()
+def rank_table(model, bank, text="text", image="generated", ties="optimistic"):
+    """Ranks [Q, R] (int64, CPU) of a fusion on a bank, in evaluation mode, on the model's device.
+
+    ``text`` and ``image`` name the bank's fields that are fed: image="text" or "prompt" is the
+    control without a picture, TextOnly with text="prompt" searches with the rewritten prompt.
+    """
+    device, training = device_of(model), model.training
+    texts, images, corpus = (read_field(bank, name).to(device) for name in (text, image, "corpus"))
+    model.eval()
+    try:
+        rounds = range(texts.shape[1])
+        queries = torch.stack([model(texts[:, r], images[:, r], round=r).query for r in rounds], 1)
+    finally:
+        model.train(training)
+    target = bank.target.to(device).repeat_interleave(queries.shape[1])
+    return ranks(queries.flatten(0, 1), corpus, target, ties).view(queries.shape[:2]).cpu()
+
+
+def distinct(corpus, target):
+    """The different pictures of a corpus [N, d] -> corpus [M, d], target [n], copies of each [M].
+
+    A product does not always score copies of a picture the same to the last digit, and they must
+    tie: so it gets one of them.
+    """
+    ends = corpus[:, [0, -1]].cpu().double()
+    key = ends[:, 0] * math.pi + ends[:, 1]  # copies share it, others hardly ever do
+    _, place, times = key.unique(return_inverse=True, return_counts=True)
+    if len(times) == len(corpus):
+        return corpus, target, corpus.new_ones(len(corpus))
+    first = torch.arange(len(corpus), device=corpus.device)  # for each picture, one that equals it
+    alike = first[(times[place] > 1).to(first.device)]
+    _, place, times = corpus[alike].unique(dim=0, return_inverse=True, return_counts=True)
+    first[alike] = torch.empty_like(times).scatter_(0, place, alike)[place]
+    kept, place, times = first.unique(return_inverse=True, return_counts=True)
+    return corpus[kept], place[target], times.to(corpus.dtype)
+
+
+def _fitting(queries, corpus):
+    if not isinstance(queries, torch.Tensor):
+        kind = type(queries).__name__
         raise InputError(
-            f"Queries {list(query.shape)} and corpus {list(corpus.shape)} do not fit together; encode both with one encoder."
+            f"The queries are a {kind}, not features: encode them with an encoder first."
         )
-    query, best, k = query.to(corpus.device), None, min(k, len(corpus))
-    for start in range(0, len(corpus), CHUNK):
-        part = query.float() @ corpus[start : start + CHUNK].float().T
-        values, places = part.topk(min(k, part.shape[1]), dim=1)
-        found = (values, places + start)
-        best = found if best is None else tuple(torch.cat(pair, dim=1) for pair in zip(best, found))
-    values, order = best[0].topk(k, dim=1)
-    return values, best[1].gather(1, order)
+    if queries.ndim != 2 or corpus.ndim != 2 or queries.shape[1] != corpus.shape[1]:
+        raise InputError(
+            f"Queries {list(queries.shape)} and corpus {list(corpus.shape)} do not fit together; "
+            "encode both with one encoder, as [n, d] and [N, d]."
+        )
+    return queries.float()
 
 
-def index_pictures(benchmark, encoder, out=None):
-    """Encode all pictures of a benchmark once, with progress, and keep them in ``out``: killed, it goes on from there.
-
-    An index in ``out`` that this encoder made of these pictures is simply loaded.
-    """
-    made_of = [
-        (name, _stamp(benchmark, name)) for name in benchmark.corpus
-    ]  # a part may be made of these alone
-    meta = {"encoder": encoder.hash, "pictures": content_hash(made_of)}
-    if out and Path(out, "index.json").exists():
-        try:
-            index = PictureIndex.load(out)
-            if index.meta == meta:
-                return index
-        except InputError:
-            pass  # a damaged index is made anew
-    parts = Parts(Path(out, "parts") if out else None, (0, 1))
-    look = lambda piece: {
-        "features": encode_pictures(benchmark, encoder, [name for name, _ in piece])
-    }
-    features = parts.run("encode pictures", "picture", made_of, PICTURES, encoder.hash, look)[
-        "features"
-    ]
-    index = PictureIndex(list(benchmark.corpus), features.float(), meta)
-    if out:
-        index.save(out)
-        for path in parts.used:
-            path.unlink(missing_ok=True)
-    return index
-
-
-def _stamp(benchmark, name):
-    """What changes when a picture does: size and time of its file, or the benchmark's version where pictures are in no files."""
-    if benchmark.open is not None:
-        return [benchmark.name, benchmark.split, benchmark.version]
-    found = Path(benchmark.root, name).stat()
-    return [found.st_size, found.st_mtime_ns]
+def _checked(queries, corpus, target, ties):
+    """What ``ranks`` is given, as float32 and int64 on one device, or ``InputError``."""
+    if ties not in ("optimistic", "pessimistic"):
+        raise InputError(f"ties={ties!r} is unknown; say 'optimistic' or 'pessimistic'.")
+    queries, corpus = _fitting(queries, corpus), corpus.float().to(queries.device)
+    if 0 in (len(queries), len(corpus)):
+        raise InputError(f"There are {len(queries)} queries and {len(corpus)} pictures; give some.")
+    target = torch.as_tensor(target, device=queries.device)
+    if target.shape != queries.shape[:1]:
+        raise InputError(
+            f"There are {len(queries)} queries and targets {list(target.shape)}; give one target "
+            "each."
+        )
+    if len(outside := ((target < 0) | (target >= len(corpus))).nonzero()):
+        i = int(outside[0])
+        raise InputError(
+            f"The target {int(target[i])} of query {i} is not in the corpus of {len(corpus)} "
+            "pictures; add the picture to the corpus or leave the dialogue out."
+        )
+    for name, x in (("query", queries), ("corpus picture", corpus)):
+        if not all_finite(x):  # a NaN compares as "not higher" and would count as a perfect rank
+            i = first_not_finite(x)[0]
+            raise InputError(f"The features of {name} {i} are not finite numbers; encode it anew.")
+    return queries, corpus, target.long()

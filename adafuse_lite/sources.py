@@ -1,15 +1,29 @@
-"""Benchmarks from what you have: photographs, captions for them, a saved dataset, VisDial's training file."""
+"""Benchmarks from what there is: ChatIR's files, photographs, captions, a saved dataset, VisDial.
 
+``load_benchmark`` is the door to all of them; nothing on the method's path imports it back.
+"""
+
+import json
+from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from .benchmark import Benchmark, Dialogue
+from .benchmark import ROUNDS, Benchmark, Dialogue, tidy
+from .checks import first_line
 from .errors import InputError
-from .files import first_line, read_json
+from .files import read_json
+from .names import DEFAULT, bundled
+
+
+CORPUS_FILES = ("Search_Space*.json", "corpus.json")
+
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
 OTHERS = (
     ".heic",
     ".heif",
@@ -19,6 +33,99 @@ OTHERS = (
     ".gif",
     ".bmp",
 )  # pictures that are not read: convert them first
+
+
+def load_benchmark(source, style="visdial", split="test", images=None, prompts=None, clean=False):
+    """A benchmark: ``source`` is "postcards", a folder in ChatIR's layout with ``style`` the stem of its dialogue file, or a
+    source of your own (see ``sources``): a dataset saved by ``datasets``, or VisDial's training file.
+
+    images: folder of the pictures, if not ``source``; texts load without them. prompts: ready-made ones, a list (or the
+    JSON file of one) with a list of a prompt a round for each dialogue, or a mapping from its img to that. clean: repair
+    stray "Answer:", blanks and newlines.
+    Whatever is missing or malformed ends in InputError.
+    """
+    if world := bundled(source, "benchmark"):
+        made = resolve_name(world)(style, split)
+    elif Path(source).suffix == ".json":
+        made = visdial(source, images)
+    elif any((Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")):
+        made = saved_dataset(source, split)
+    else:
+        made = folder(source, style, split, images, clean)
+    if prompts is None:
+        return made
+    name = prompts if isinstance(prompts, (str, Path)) else "prompts"
+    prompts = (
+        read_json(prompts, "write a list with a list of prompts for each dialogue", (list, dict))
+        if name == prompts
+        else prompts
+    )
+    if isinstance(prompts, dict):
+        prompts = [prompts.get(d.img) for d in made.dialogues]
+    fits = isinstance(prompts, list) and len(prompts) == len(made.dialogues)
+    if not fits or not all(
+        isinstance(p, list) and len(p) == made.rounds and all(isinstance(x, str) for x in p)
+        for p in prompts
+    ):
+        raise InputError(
+            f"{name}: needs {made.rounds} prompts for each of the {len(made.dialogues)} dialogues, as a list of lists."
+        )
+    return replace(made, prompts=prompts)
+
+
+def folder(path, style, split, images=None, clean=False):
+    """A benchmark in ChatIR's layout: ``<style>.json``, a corpus list and, perhaps, the pictures (under ``images``)."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(
+            f"{path} is no folder: give {DEFAULT!r} or a folder with dialogues and a corpus list."
+        )
+    lists = [f for pattern in CORPUS_FILES for f in sorted(path.glob(pattern))]
+    if not lists:
+        raise InputError(
+            f"{path} holds no corpus list: put a JSON list of picture names there as corpus.json."
+        )
+    source = path / f"{style}.json"
+    if not source.exists():
+        there = sorted(f.stem for f in path.glob("*.json") if f not in lists)
+        raise InputError(
+            f"{path} has no dialogues of style {style!r}; there are: {', '.join(there) or 'none'}."
+        )
+    corpus = read_json(lists[0], "write a JSON list of the pictures' names", (list,))
+    raw = read_json(source, "write a JSON list of {'img', 'dialog'}", (list,))
+    if not corpus or not all(isinstance(n, str) for n in corpus):
+        raise InputError(
+            f"{lists[0]} is not a list of picture names: write it as a JSON list of strings."
+        )
+    if len(set(corpus)) < len(corpus):
+        raise InputError(f"{lists[0]} names a picture twice: leave one of them out.")
+    if not raw:
+        raise InputError(f"{source} holds no dialogue: write a JSON list of {{'img', 'dialog'}}.")
+    known, found = set(corpus), []
+    for i, item in enumerate(raw):
+        entries = item.get("dialog") if isinstance(item, dict) else None
+        if (
+            not isinstance(entries, list)
+            or len(entries) != ROUNDS
+            or not isinstance(item.get("img"), str)
+        ):
+            raise InputError(
+                f"{source}, dialogue {i}: needs 'img' and a 'dialog' of {ROUNDS} strings; mend or drop it."
+            )
+        if wrong := [
+            r
+            for r, e in enumerate(entries)
+            if not isinstance(e, str) or not (tidy(e) if clean else e.strip())
+        ]:
+            raise InputError(
+                f"{source}, dialogue {i}, entry {wrong[0]}: is empty or not a text; mend it."
+            )
+        if item["img"] not in known:
+            raise InputError(
+                f"{source}, dialogue {i}: its picture {item['img']} is not in {lists[0].name}; add it there."
+            )
+        found.append(Dialogue(item["img"], tuple(tidy(e) if clean else e for e in entries)))
+    return Benchmark(path.name, style, split, found, corpus, root=Path(images or path))
 
 
 def photos(folder, progress=True):
@@ -214,3 +321,17 @@ def saved_dataset(path, split="test"):
 def read_captions(path):
     """Captions from a JSON file ``{picture's name: caption}``."""
     return read_json(path, "write it as {name: caption}")
+
+
+def write_benchmark(benchmark, out):
+    """Write dialogues, corpus list and pictures to the folder ``out``, from where ``load_benchmark`` reads them."""
+    out = Path(out)
+    for name in benchmark.corpus:
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        benchmark.picture(name).save(path)
+    listed = [{"img": d.img, "dialog": list(d.entries)} for d in benchmark.dialogues]
+    (out / f"{benchmark.style}.json").write_text(
+        json.dumps(listed, ensure_ascii=False), encoding="utf-8"
+    )
+    (out / "corpus.json").write_text(json.dumps(benchmark.corpus), encoding="utf-8")

@@ -18,9 +18,9 @@ from html import escape
 import ipywidgets as widgets
 from PIL import Image
 
-from . import plots
-from .errors import InputError
-from .game import DONT_KNOW, ROUNDS, TOP, Game
+from .. import plots
+from ..errors import InputError
+from .play import DONT_KNOW, ROUNDS, TOP, Game
 
 SHOWN = 9  # pictures of each searcher on the wall
 CHOICES = 6  # buttons for answers, "don't know" apart

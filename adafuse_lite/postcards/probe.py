@@ -10,17 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import world
-from .errors import InputError
-from .files import (
-    check_pictures,
-    content_hash,
-    halved,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from ..checks import check_pictures
+from ..errors import InputError
+from ..files import content_hash, halved, read_json, read_tensors, write_json, write_tensors
+from . import render, world
 
 FOLDER = Path(__file__).parent / "data" / "models" / "probe"
 WEIGHTS, CARD = "model.safetensors", "probe.json"
@@ -60,10 +53,10 @@ class Probe(nn.Module):
         self.eval()
         check_pictures(images)
         for i, image in enumerate(images):
-            if image.size != (world.SIZE, world.SIZE):
+            if image.size != (render.SIZE, render.SIZE):
                 raise InputError(
                     f"Picture {i} is {image.size[0]} x {image.size[1]}: the probe reads postcards of "
-                    f"{world.SIZE} x {world.SIZE} only, so leave the probe out for other worlds."
+                    f"{render.SIZE} x {render.SIZE} only, so leave the probe out for other worlds."
                 )
         device, found = (
             next(self.parameters()).device,
@@ -136,6 +129,6 @@ def train_probe(out, scene_list, pixels, steps=1_000, batch=128, lr=3e-3):
 
 def accuracies(probe, scene_list):
     """Share of the scenes' renders that the probe reads rightly, by attribute."""
-    read = probe.read([world.draw(scene) for scene in scene_list])
+    read = probe.read([render.draw(scene) for scene in scene_list])
     right = (read == torch.tensor([scene.codes() for scene in scene_list])).float().mean(0)
     return {name: round(float(r), 4) for name, r in zip(world.ATTRIBUTES, right)}

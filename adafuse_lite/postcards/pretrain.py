@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from . import captions, world
-from .files import optimizer_tensors, read_all, restore_optimizer, write_tensors
-from .train import parameter_groups, schedule
+from ..checkpoint import load_checkpoint, save_checkpoint
+from ..train import learning_rate, parameter_groups
+from . import captions, render, world
 
 CONTEXT = 77  # tokens the encoder and the generator read, as CLIP does
 SHORT = 40  # no training caption is longer
@@ -63,33 +63,11 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
     return tokenizer
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------------
-def _save(path, step, log, optimizer, **modules):
-    tensors = optimizer_tensors(optimizer)
-    for name, module in modules.items():
-        tensors.update(
-            {f"{name}.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()}
-        )
-    write_tensors(path, tensors, {"step": str(step), "log": json.dumps(log)})
-
-
-def _load(path, optimizer, **modules):
-    """Step and log of the checkpoint at ``path`` after loading it, or (0, [])."""
-    if not Path(path).exists():
-        return 0, []
-    tensors, meta = read_all(path, "delete it to start anew")
-    for name, module in modules.items():
-        module.load_state_dict(
-            {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
-        )
-    restore_optimizer(optimizer, tensors)
-    return int(meta["step"]), json.loads(meta["log"])
-
-
+# --- drawing and training
 def pictures(scene_list):
     """The scenes as bytes [n, 3, 64, 64]."""
     return (
-        torch.from_numpy(np.stack([world.pixels(s) for s in tqdm(scene_list, desc="draw")]))
+        torch.from_numpy(np.stack([render.pixels(s) for s in tqdm(scene_list, desc="draw")]))
         .permute(0, 3, 1, 2)
         .contiguous()
     )
@@ -100,7 +78,7 @@ def encoder_config(vocabulary):
     """The ``open_clip`` model config of the bundled encoder."""
     return {
         "embed_dim": 96,
-        "vision_cfg": {"image_size": world.SIZE, "layers": [1, 1, 1, 1], "width": 16},
+        "vision_cfg": {"image_size": render.SIZE, "layers": [1, 1, 1, 1], "width": 16},
         "text_cfg": {
             "context_length": CONTEXT,
             "vocab_size": vocabulary,
@@ -136,12 +114,13 @@ def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **
     path.parent.mkdir(parents=True, exist_ok=True)
     together = torch.nn.ModuleDict(modules)
     optimizer = torch.optim.AdamW(parameter_groups(together, decay), lr=lr, betas=(0.9, 0.98))
-    start, log = _load(path, optimizer, **modules)
+    notes = load_checkpoint(path, optimizer, modules) or {"step": 0, "log": []}
+    start, log = notes["step"], notes["log"]
     for step in tqdm(range(start, steps), initial=start, total=steps, desc=name):
         rng = random.Random(f"{name}/{step}")
         torch.manual_seed(rng.getrandbits(60))
         for group in optimizer.param_groups:
-            group["lr"] = schedule(step, steps, lr, warmup)
+            group["lr"] = learning_rate(step, steps, lr, warmup)
         value, more = loss(step, rng)
         optimizer.zero_grad()
         value.backward()
@@ -155,7 +134,7 @@ def train(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **
             }
         )
         if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(path, step + 1, log, optimizer, **modules)
+            save_checkpoint(path, optimizer, modules, step=step + 1, log=log)
     return log
 
 
@@ -374,7 +353,7 @@ def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidan
     """Put the parts together and save them as a ``StableDiffusionPipeline`` in float16, which they are afterwards."""
     from diffusers import StableDiffusionPipeline
 
-    from .generators import quiet
+    from ..generators import quiet
 
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,

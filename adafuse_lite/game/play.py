@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from .captions import WHERE, article, caption
-from .dialogues import EXISTS, NAMES, OPEN, POLAR, kind_of, thing_of
-from .errors import InputError
-from .files import read_json
-from .fusion import DAR, AdaFuSE, TextOnly
-from .rewrite import UNSURE, statement, turn
-from .world import ATTRIBUTES, DETAILS
+from ..postcards.captions import WHERE, article, caption
+from ..postcards.dialogues import EXISTS, NAMES, OPEN, POLAR, kind_of, thing_of
+from ..errors import InputError
+from ..files import read_json
+from ..fusion import DAR, AdaFuSE, TextOnly
+from ..reformulate import UNSURE, statement, turn
+from ..postcards.world import ATTRIBUTES, DETAILS
 
 TOP = 10  # the place that wins a game
 ROUNDS = 10  # answers in a game, after the description
@@ -452,8 +452,8 @@ class Searcher:
     @classmethod
     def postcards(cls, benchmark, features, encoder=None, generator=None, head=None):
         """The bundled models over the postcards of a benchmark, whose features a bank holds."""
-        from .encoders import load_encoder
-        from .generators import load_generator
+        from ..encoders import load_encoder
+        from ..generators import load_generator
 
         encoder, generator = (
             encoder or load_encoder("postcards"),
@@ -865,7 +865,7 @@ WAYS = {
     "random order": ("random", "open"),
     "informative, yes/no": ("informative", "yes/no"),
 }
-GAMES = Path(__file__).parent / "data" / "games" / "games.json"
+GAMES = DATA / "games" / "games.json"
 
 
 def hidden_postcards(benchmark, count=200):
@@ -885,8 +885,8 @@ def stored_games(path=GAMES):
 
 
 def main(path=GAMES, count=200):
-    from .bank import load_bank
-    from .benchmark import load_benchmark
+    from ..bank import load_bank
+    from ..benchmark import load_benchmark
 
     benchmark, bank = (
         load_benchmark("postcards", split="test"),

@@ -19,13 +19,14 @@ from safetensors import safe_open
 from torch import nn
 from tqdm.auto import tqdm
 
-from . import fusion
-from .bank import load_bank
+from .. import fusion
+from ..bank import load_bank, read_field
+from ..device import pick_device, seed_everything
+from ..errors import InputError
+from ..files import read_tensors, write_tensors
+from ..search import rank_table
+from ..train import fit
 from .dialogues import STYLES
-from .errors import InputError
-from .files import read_tensors, write_tensors
-from .metrics import rank_table, read_field
-from .train import fit, pick_device, seed_everything
 
 FOLDER = Path(__file__).parent / "data" / "study"
 SEEDS = range(5)

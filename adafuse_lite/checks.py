@@ -1,0 +1,43 @@
+"""What is asked of everything that comes from outside."""
+
+from .errors import InputError
+
+
+def all_finite(x):
+    """Whether x holds no NaN or infinity. A sum shows either, far cheaper than each number does."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
+
+
+def first_not_finite(x):
+    """Where (along the first axes) the first vector of x that is not finite stands: list of int."""
+    return (~x.isfinite().all(-1)).nonzero()[0].tolist()
+
+
+def first_line(error):
+    """What an error says, in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def check_texts(texts):
+    """Refuse texts that no model can read."""
+    if isinstance(texts, str):
+        raise InputError(
+            f"A list of texts is needed, not the single text {texts[:40]!r}: put it in brackets."
+        )
+    for i, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            kind = "empty" if isinstance(text, str) else f"a {type(text).__name__}"
+            raise InputError(f"Text {i} is {kind}: give a string with at least one word.")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(
+                f"Text {i} holds half a character (a lone surrogate): write it anew or leave that "
+                "character out."
+            )
+
+
+def check_pictures(images):
+    """Refuse anything but PIL pictures."""
+    for i, image in enumerate(images):
+        if not hasattr(image, "convert"):
+            kind = type(image).__name__
+            raise InputError(f"Picture {i} is a {kind}: open it with PIL.Image.open first.")

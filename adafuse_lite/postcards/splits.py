@@ -7,7 +7,6 @@ from ..benchmark import Benchmark, Dialogue
 from ..errors import InputError
 from . import dialogues, render, world
 
-
 # --- Postcards --------------------------------------------------------------------------------------------------------
 # Dialogues of a split in the style that is trained on, and in the others; pictures to search.
 SPLITS = {"train": (3_000, 0, 3_000), "validation": (300, 0, 10_000), "test": (1_000, 500, 10_000)}

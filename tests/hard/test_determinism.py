@@ -19,7 +19,7 @@ import hashlib, sys, torch
 sys.path[:0] = [{tests!r}, {hard!r}]
 from hard_kit import FakeEncoder, FakeGenerator, content, fake_benchmark, weights
 from toy_bank import toy_bank
-from adafuse_lite.postcards import world
+from adafuse_lite.postcards import render, world
 from adafuse_lite import build_bank
 from adafuse_lite import load_benchmark
 from adafuse_lite import load_encoder
@@ -37,7 +37,7 @@ drawn = load_generator(device="cpu")(["a red barn in the snow", "a car"], seeds=
 print("drawings", digest(b"".join(x.tobytes() for x in drawn)))
 encoder = load_encoder(device="cpu")
 print("features", digest(encoder.encode_images(drawn).numpy().tobytes()), digest(encoder.encode_text(["a red barn", "a car"]).numpy().tobytes()))
-print("scenes", digest(b"".join(world.draw(s).tobytes() for s in world.scenes("models", 20))))
+print("scenes", digest(b"".join(render.draw(s).tobytes() for s in world.scenes("models", 20))))
 benchmark = load_benchmark("postcards", style="flan_blip2")
 print("dialogues", digest(repr(benchmark.dialogues).encode()), digest("".join(benchmark.prompt(q, 10) for q in range(50)).encode()))
 """

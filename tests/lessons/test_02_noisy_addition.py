@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 
 from adafuse_lite import fusion, metrics
-from adafuse_lite.postcards import world
+from adafuse_lite.postcards import render, world
 
 NAME = "02_noisy_addition"
 
@@ -88,14 +88,14 @@ def test_any_reading_can_be_drawn_and_mended(lesson):
             for values, code in zip(world.ATTRIBUTES.values(), target.codes())
         ]
         scene, facts = lesson["settled"](codes, truth), stated(truth, rng)
-        world.draw(world.Scene(**scene))
+        render.draw(world.Scene(**scene))
         found = lesson["faults"](scene, truth, facts)
         touched = [name for group, _ in found.values() for name in group]
         assert len(touched) == len(set(touched))  # no attribute is repaired twice
         for group, kind in found.values():
             mended = {**scene, **{name: truth[name] for name in group}}
             assert mended != scene
-            world.draw(world.Scene(**mended))  # each repair alone can be drawn
+            render.draw(world.Scene(**mended))  # each repair alone can be drawn
             assert kind == ("mis-drawn" if facts.keys() & set(group) else "made up")
             kinds.add(kind)
         assert {**scene, **{name: truth[name] for name in touched}} == truth
@@ -141,7 +141,7 @@ def test_inventing_keeps_what_is_stated(lesson):
         scene = dict(vars(target))
         facts = stated(scene, rng)
         made = vars(lesson["invent"](scene, facts, rng))
-        world.draw(world.Scene(**made))
+        render.draw(world.Scene(**made))
         assert {name: made[name] for name in facts} == facts
         open_details |= {name for name in scene if name not in facts and made[name] != scene[name]}
     assert len(open_details) == len(world.ATTRIBUTES)

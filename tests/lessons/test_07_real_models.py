@@ -12,7 +12,7 @@ from lesson_kit import definitions, try_exercises
 from notebook_kit import ROOT, read, smallest_parameters, source
 
 from adafuse_lite import FeatureBank, fusion, top
-from adafuse_lite.postcards import world
+from adafuse_lite.postcards import render, world
 
 NAME = "07_real_models"
 NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
@@ -141,7 +141,7 @@ def stand_ins(tmp_path_factory):
     pictures.mkdir(parents=True)
     names = [f"unlabeled2017/{i:012}.jpg" for i in range(14)]
     for name, scene in zip(names, world.scenes("models", len(names)), strict=True):
-        world.draw(scene).resize((90, 70)).save(folder / "coco" / name)
+        render.draw(scene).resize((90, 70)).save(folder / "coco" / name)
     talks = [
         {
             "img": name,

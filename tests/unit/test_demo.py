@@ -418,7 +418,8 @@ def test_in_a_kernel_widgets_are_set_from_its_own_thread(monkeypatch):
 
 def test_photographs(tmp_path):
     from adafuse_lite import PictureIndex, photos
-    from adafuse_lite.postcards.world import draw, scenes
+    from adafuse_lite.postcards.render import draw
+    from adafuse_lite.postcards.world import scenes
 
     for i, scene in enumerate(scenes("models", 12)):
         draw(scene).resize((400, 300)).save(tmp_path / f"{i:02}.jpg")

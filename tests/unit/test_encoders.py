@@ -13,7 +13,7 @@ from PIL import Image
 
 from adafuse_lite import InputError, load_encoder
 from adafuse_lite.encoders import CONFIG, WEIGHTS
-from adafuse_lite.postcards import captions, pretrain, world
+from adafuse_lite.postcards import captions, pretrain, render, world
 
 SCENES = world.scenes("models", 12, 5)
 rng = random.Random(0)
@@ -49,18 +49,18 @@ def test_features_are_those_of_the_trained_model(stored, encoder):
         text = pretrain.encode_short(stored[1], tokens)
         image = stored[1].encode_image(x, normalize=True)
     assert (encoder.encode_text(TEXTS) - text).abs().max() < 1e-2
-    assert (encoder.encode_images([world.draw(s) for s in SCENES]) - image).abs().max() < 1e-2
+    assert (encoder.encode_images([render.draw(s) for s in SCENES]) - image).abs().max() < 1e-2
 
 
 def test_preprocessing_leaves_postcards_as_they_are(encoder):
     for scene in SCENES:
-        expected = torch.from_numpy(world.pixels(scene)).permute(2, 0, 1) / 127.5 - 1
-        assert torch.allclose(encoder.preprocess(world.draw(scene)), expected, atol=1e-6)
+        expected = torch.from_numpy(render.pixels(scene)).permute(2, 0, 1) / 127.5 - 1
+        assert torch.allclose(encoder.preprocess(render.draw(scene)), expected, atol=1e-6)
 
 
 def test_shapes_lengths_and_batches(encoder):
     text = encoder.encode_text(TEXTS, batch=5)
-    images = [world.draw(s) for s in SCENES] + [Image.new("L", (100, 70), 90)]
+    images = [render.draw(s) for s in SCENES] + [Image.new("L", (100, 70), 90)]
     image = encoder.encode_images(images, batch=5)
     assert text.shape == (12, encoder.dim) and image.shape == (13, encoder.dim)
     for found in (text, image):

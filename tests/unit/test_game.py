@@ -12,7 +12,7 @@ from PIL import Image
 
 from adafuse_lite import DAR, AdaFuSE, InputError, TextOnly, load_benchmark, ranks, rewrite
 from adafuse_lite.game import play as game
-from adafuse_lite.postcards import world
+from adafuse_lite.postcards import render, world
 
 NAMES = list(world.ATTRIBUTES)
 
@@ -68,7 +68,7 @@ def small_searcher(count=60, head=True):
         torch.stack([encoder.encode_text([" ".join(vars(s).values())])[0] for s in scenes]), dim=-1
     )
     made = AdaFuSE(32, 16, 32, zero_init=False).eval() if head else None
-    return game.Searcher(encoder, Pencil(), made, features, lambda i: world.draw(scenes[i])), scenes
+    return game.Searcher(encoder, Pencil(), made, features, lambda i: render.draw(scenes[i])), scenes
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from adafuse_lite.postcards import pretrain, world
+from adafuse_lite.postcards import pretrain, render, world
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_generator_of_a_few_steps_is_a_pipeline(tokenizer, scenes, pixels, tmp
     picture = pipeline(
         "a red car", num_inference_steps=2, generator=torch.Generator().manual_seed(0)
     ).images[0]
-    assert picture.size == (world.SIZE, world.SIZE)
+    assert picture.size == (render.SIZE, render.SIZE)
     assert not list((tmp_path / "g").rglob("*.bin"))
 
 

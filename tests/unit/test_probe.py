@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from adafuse_lite import InputError
-from adafuse_lite.postcards import pretrain, world
+from adafuse_lite.postcards import pretrain, render, world
 from adafuse_lite.postcards.probe import (
     FOLDER,
     SIZES,
@@ -35,14 +35,14 @@ def stored(tmp_path_factory):
 def test_stored_and_read_back(stored):
     folder, probe = stored
     again = load_probe(folder)
-    images = [world.draw(s) for s in SCENES]
+    images = [render.draw(s) for s in SCENES]
     assert (again.read(images) == probe.read(images)).float().mean() > 0.95
     assert len(again.hash) == 16 and load_probe(folder).hash == again.hash
     assert json.loads((folder / "probe.json").read_text())["held_out"] == {"sky": 0.2}
 
 
 def test_readings_are_codes(stored):
-    read = stored[1].read([world.draw(s) for s in SCENES], batch=10)
+    read = stored[1].read([render.draw(s) for s in SCENES], batch=10)
     assert read.shape == (64, 18) and read.dtype == torch.uint8
     assert (read < torch.tensor(SIZES)).all()
     assert stored[1].read([]).shape == (0, 18)
@@ -54,7 +54,7 @@ def test_training_learns_and_goes_on(tmp_path):
     assert log[-1]["loss"] < log[0]["loss"]
     again, more = train_probe(tmp_path, SCENES, pixels, 12, batch=32)
     assert more == log
-    images = [world.draw(s) for s in SCENES]
+    images = [render.draw(s) for s in SCENES]
     assert torch.equal(again.read(images), probe.read(images))
 
 

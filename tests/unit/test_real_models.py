@@ -32,7 +32,7 @@ from adafuse_lite import (
     top,
     write_benchmark,
 )
-from adafuse_lite.postcards import world
+from adafuse_lite.postcards import render, world
 
 CHATIR = ROOT.parent / "shared" / "chatir"
 
@@ -54,7 +54,7 @@ def album(tmp_path_factory):
         kind = ("jpg", "png", "webp")[i % 3]
         path = folder / ("holiday" if i > 3 else ".") / f"{i}.{kind}"
         path.parent.mkdir(exist_ok=True)
-        world.draw(scene).save(path)
+        render.draw(scene).save(path)
     (folder / "broken.jpg").write_bytes(b"no picture")
     (folder / "half.jpg").write_bytes(
         (folder / "3.jpg").read_bytes()[:700]
@@ -72,7 +72,7 @@ def album(tmp_path_factory):
 def test_blip_gives_its_projected_features(models):
     encoder = load_encoder(str(models / "blip"), device="cpu")
     assert (encoder.dim, encoder.limit) == (16, 40)
-    pictures = [world.draw(s) for s in world.scenes("models", 3)]
+    pictures = [render.draw(s) for s in world.scenes("models", 3)]
     texts = ["a red barn", "the tree is on the left , what color ?", "blue"]
     assert encoder.encode_text(texts).norm(dim=1) == pytest.approx(torch.ones(3))
     model = encoder.model
@@ -418,7 +418,7 @@ def test_a_saved_dataset_loads(tmp_path):
     scenes = world.scenes("models", 4)
     rows = {
         "name": list("abcd"),
-        "image": [world.draw(s) for s in scenes],
+        "image": [render.draw(s) for s in scenes],
         "dialog": [["a barn", "is it red? yes"], [], ["a car", "red? no"], []],
     }
     datasets.Dataset.from_dict(
@@ -438,9 +438,9 @@ def test_a_saved_dataset_loads(tmp_path):
         if hasattr(made.picture("c"), "get_flattened_data")
         else made.picture("c").getdata()
     ) == list(
-        world.draw(scenes[2]).get_flattened_data()
+        render.draw(scenes[2]).get_flattened_data()
         if hasattr(Image.Image, "get_flattened_data")
-        else world.draw(scenes[2]).getdata()
+        else render.draw(scenes[2]).getdata()
     )
     (tmp_path / "mine" / "state.json").write_text("{}")
     with pytest.raises(InputError, match="no dataset that datasets can load"):
@@ -452,7 +452,7 @@ def saved(folder, dialogs, images=None, columns=None):
     import datasets
 
     scenes = world.scenes("models", len(dialogs) + 3)
-    rows = {"image": images or [world.draw(s) for s in scenes[: len(dialogs)]], "dialog": dialogs}
+    rows = {"image": images or [render.draw(s) for s in scenes[: len(dialogs)]], "dialog": dialogs}
     kinds = {
         "image": datasets.Image(),
         "dialog": datasets.List(datasets.Value("string")),
@@ -511,7 +511,7 @@ def test_datasets_of_equal_names_do_not_share_features(tmp_path):
     encoder, scenes = load_encoder("postcards", device="cpu"), world.scenes("models", 6)
     one, other = (
         load_benchmark(
-            saved(tmp_path / name / "mine", [["a"]] * 3, images=[world.draw(s) for s in part])
+            saved(tmp_path / name / "mine", [["a"]] * 3, images=[render.draw(s) for s in part])
         )
         for name, part in (("one", scenes[:3]), ("other", scenes[3:]))
     )
@@ -523,7 +523,7 @@ def test_datasets_of_equal_names_do_not_share_features(tmp_path):
     second = index_pictures(other, encoder, tmp_path / "index")
     assert (first.features - second.features).abs().max() > 0.05
     assert torch.allclose(
-        second.features, encoder.encode_images([world.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3
+        second.features, encoder.encode_images([render.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3
     )
 
 

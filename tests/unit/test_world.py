@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from adafuse_lite.postcards import captions, world
+from adafuse_lite.postcards import captions, render, world
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def scenes():
 
 
 def test_the_same_scenes_give_the_same_pixels_everywhere(scenes):
-    digest = hashlib.sha256(b"".join(world.pixels(s).tobytes() for s in scenes[:50])).hexdigest()
+    digest = hashlib.sha256(b"".join(render.pixels(s).tobytes() for s in scenes[:50])).hexdigest()
     assert digest == "93d45ab7a392524af3eb937801ef9bc5c64ef09ba33fb68c9e740b6ef6102c55"
 
 
@@ -47,7 +47,7 @@ def test_every_attribute_can_be_seen(scenes):
                 continue
             other = next(v for v in values if v not in ("none", getattr(scene, name)))
             changed = world.Scene(**{**vars(scene), name: other})
-            differ += not np.array_equal(world.pixels(scene), world.pixels(changed))
+            differ += not np.array_equal(render.pixels(scene), render.pixels(changed))
             total += 1
         assert differ >= 0.9 * total, name
 

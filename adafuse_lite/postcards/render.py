@@ -1,0 +1,126 @@
+"""Drawing: a scene becomes a picture of 64 x 64 pixels, from the shapes in ``sprites.toml``.
+
+Integer arithmetic only (masks on a 128 x 128 grid, then the mean of 2 x 2 blocks), so a scene gives
+the same pixels on every machine.
+"""
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIZE = 64  # pixels of a picture's side
+GRID = 2 * SIZE  # the finer grid on which shapes are decided
+Y, X = np.mgrid[0:GRID, 0:GRID]
+SPRITES = tomllib.loads(Path(__file__).with_name("sprites.toml").read_text(encoding="utf-8"))
+CENTRE = {"left": 22, "middle": 64, "right": 106}
+TREES_AT = {"one": (0,), "two": (-9, 9), "three": (-14, 0, 14)}
+
+
+# Shapes: boolean masks over a grid of coordinates x (to the right) and y (down).
+def box(x, y, x0, y0, x1, y1):
+    return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+
+
+def oval(x, y, cx, cy, rx, ry):
+    return (x - cx) ** 2 * ry * ry + (y - cy) ** 2 * rx * rx <= rx * rx * ry * ry
+
+
+def disc(x, y, cx, cy, r):
+    return oval(x, y, cx, cy, r, r)
+
+
+def polygon(x, y, *numbers):
+    """A convex polygon: the points that lie on the same side of every edge."""
+    corners = list(zip(numbers[::2], numbers[1::2]))
+    sides = [
+        (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1])
+    ]
+    return np.all([s >= 0 for s in sides], axis=0) | np.all([s <= 0 for s in sides], axis=0)
+
+
+def stroke(x, y, x0, y0, x1, y1, width):
+    """A thick line: the points near the segment (squared distances scaled by the length)."""
+    dx, dy = x1 - x0, y1 - y0
+    length2 = dx * dx + dy * dy
+    along = (x - x0) * dx + (y - y0) * dy
+    across = (x - x0) * dy - (y - y0) * dx
+    return (along >= 0) & (along <= length2) & (4 * across * across <= width * width * length2)
+
+
+SHAPES = {shape.__name__: shape for shape in (box, oval, disc, polygon, stroke)}
+
+
+def layers(thing, kind, centre, **colors):
+    """The painted shapes of one thing, from back to front: (mask, name of the colour) pairs."""
+    for line in SPRITES[thing][kind].strip().splitlines():
+        shape, *numbers, color = line.split()
+        mask = SHAPES[shape](X - centre, Y, *map(int, numbers))
+        yield mask, colors.get(color, color)
+
+
+def weather(kind):
+    """Clouds, rain or snow over the whole sky, as ``layers`` gives them."""
+    if kind == "cloudy":
+        puffs = ((-9, 35), (0, 30), (9, 35))
+        return [(oval(X, Y, x + a, y, 9, 6), "cloud") for x in (20, 64, 108) for a, y in puffs]
+    if kind == "rainy":
+        starts = ((5, 1), (6, 16), (7, 31), (8, 46))
+        drops = [(x, y) for x0, y in starts for x in range(x0, GRID, 16)]
+        return [(stroke(X, Y, x + 4, y, x, y + 9, 3), "rain") for x, y in drops]
+    if kind == "snowy":
+        starts = ((5, 4), (12, 15), (5, 26), (12, 37), (5, 48))
+        return [(disc(X, Y, x, y, 2), "flake") for x0, y in starts for x in range(x0, GRID, 14)]
+    return []
+
+
+@lru_cache(maxsize=4096)
+def sprite(thing, kind, place=None, color=None, wall=None, roof=None, trees="one"):
+    """Window, mask and pixels of one thing; with a dark outline, so that white shows on snow."""
+    pixels, mask = np.zeros((GRID, GRID, 3), np.uint16), np.zeros((GRID, GRID), bool)
+    if thing == "weather":
+        painted = weather(kind)
+    else:
+        colors = {"color": color, "wall": wall, "roof": roof}
+        places = [CENTRE[place] + dx for dx in TREES_AT[trees]]
+        painted = [layer for x in places for layer in layers(thing, kind, x, **colors)]
+    for shape, paint in painted:
+        if paint == "nothing":
+            mask = mask & ~shape
+        else:
+            pixels[shape], mask = SPRITES["paint"][paint], mask | shape
+    if thing not in ("weather", "light"):
+        padded, steps = np.pad(mask, 1), (0, 1, 2)
+        near = [padded[a : GRID + a, b : GRID + b] for a in steps for b in steps]
+        grown = np.any(near, axis=0)
+        pixels[grown & ~mask], mask = SPRITES["paint"]["ink"], grown
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    window = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    return window, mask[window][..., None], pixels[window]
+
+
+def pixels(scene):
+    """The scene as an array of bytes [64, 64, 3]."""
+    canvas = np.empty((GRID, GRID, 3), np.uint16)
+    canvas[:60], canvas[60:] = SPRITES["sky"][scene.sky], SPRITES["ground"][scene.ground]
+    things = {  # from back to front: what tells one from another
+        "weather": {},
+        "light": {"place": scene.light_place},
+        "tree": {"place": scene.tree_place, "trees": scene.trees},
+        "building": {"place": scene.building_place, "wall": scene.wall, "roof": scene.roof},
+        "vehicle": {"place": scene.vehicle_place, "color": scene.vehicle_color},
+        "animal": {"place": scene.animal_place, "color": scene.animal_color},
+    }
+    for thing, details in things.items():
+        if (kind := getattr(scene, thing)) not in ("none", "fair"):
+            window, mask, colors = sprite(thing, kind, **details)
+            canvas[window] = np.where(mask, colors, canvas[window])
+    return (canvas.reshape(SIZE, 2, SIZE, 2, 3).sum((1, 3)) // 4).astype(np.uint8)
+
+
+def draw(scene):
+    """The scene as a picture (``PIL.Image``, RGB, 64 x 64)."""
+    return Image.fromarray(pixels(scene))

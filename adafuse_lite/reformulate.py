@@ -1,14 +1,15 @@
 """From a dialogue to a prompt: what was said, as declarative phrases.
 
-DAR has a language model rewrite the dialogue before a diffusion model draws it. Here a few rules do it, from the text
-alone and as imperfectly as rewriting is: what they do not understand they leave out or put clumsily.
+DAR has a language model rewrite the dialogue before a diffusion model draws it. Here a few rules do
+it, from the text alone, imperfectly: what they do not understand they leave out or put clumsily.
 """
 
 import re
 
 LEAD = re.compile(r"^(can you tell me|in this picture|from what you can see|in the picture),? ")
 TAIL = re.compile(
-    r" ?(that (is|are) shown|that you can see|that can be seen|shown|visible)? ?in (the|this) (picture|image|scene|photo)$"
+    r" ?(that (is|are) shown|that you can see|that can be seen|shown|visible)? ?"
+    r"in (the|this) (picture|image|scene|photo)$"
 )
 HEDGE = re.compile(r"^(i think|i would say|i believe|maybe|probably),? (?!so)")
 UNSURE = re.compile(r"can't tell|cannot tell|hard to tell|not sure|don't know|unsure")
@@ -24,98 +25,80 @@ NOTHING_NAMED = re.compile(r"\b(any )?(vehicles?|animals?|trees?|sun or moon)$")
 
 def once(words):
     """ "green green green" -> "green": FLAN says things several times."""
-    parts = words.split()
-    for n in range(1, len(parts) // 2 + 1):
-        if len(parts) % n == 0 and parts == parts[:n] * (len(parts) // n):
-            return " ".join(parts[:n])
-    return " ".join(parts)
+    return re.fullmatch(r"(.*?)( \1)*", " ".join(words.split()))[1]
 
 
 def turn(entry):
-    """An entry "question? answer" -> (question, answer), lower case and without the machine's leftovers; None if unanswered."""
+    """An entry "question? answer" -> (question, answer) in lower case; None if it is unanswered."""
     question, mark, answer = " ".join(entry.split()).lower().partition("?")
     answer = answer.removesuffix(question + mark)  # FLAN asks again behind its answer
-    answer = once(re.split(r"answer:", answer)[-1]).rstrip(". ")
+    answer = HEDGE.sub("", once(answer.split("answer:")[-1]).rstrip(". "))
     question = TAIL.sub("", LEAD.sub("", TAIL.sub("", question.strip()))).strip()
-    answer = HEDGE.sub("", answer.replace("answer:", "").strip())
-    return (
-        (question, answer) if mark and question and answer and not UNSURE.search(answer) else None
-    )
+    answered = mark and question and answer and not UNSURE.search(answer)
+    return (question, answer) if answered else None
 
 
 def there(words):
     """ "two pine trees" -> "there are two pine trees"."""
-    several = re.match(r"(any |some |two|three|four|many|several)", words) or re.match(
-        r"[a-z ]*[^s]s$", words
-    )
-    words = re.sub(r"^any ", "", words)
+    counted = re.match(r"any |some |two|three|four|many|several", words)
+    several = counted or re.match(r"[a-z ]*[^s]s$", words)
+    words = words.removeprefix("any ")
     if not several and not re.match(r"(an?|the|one|no|snow|falling|grass|bare|rain) ?\b", words):
         words = ("an " if words[0] in "aeiou" else "a ") + words
     return f"there {'are' if several else 'is'} {words}"
 
 
-def statement(question, answer):
-    """What a question and its answer say together, or None: "is the sky blue", "no, it is grey" -> "the sky is grey"."""
+def declare(question, answer):
+    """What both say together, or None: "is the sky blue", "no, it is grey" -> "the sky is grey"."""
     value = SUBJECT.sub("", answer)
     if m := re.match(r"(what colou?r|where) (is|are) (.+)$", question):
         return f"{m[3]} {m[2]} {value}"
     if re.match(r"(what|how) is the weather", question):
-        return (
-            f"the weather is {value}"
-            if value in ("fair", "clear", "nice", "sunny")
-            else f"it is {value}"
-        )
+        fine = value in ("fair", "clear", "nice", "sunny")
+        return f"the weather is {value}" if fine else f"it is {value}"
     if m := re.match(r"what is (the \w+) (like|made of)$", question):
         return f"{m[1]} is {value}"
-    if m := re.match(r"what (kind|type) of (\w+)", question):
-        return (
-            f"the {m[2]} are {value if value.endswith('s') else value + 's'}"
-            if m[2].endswith("s")
-            else there(value)
-        )
+    if m := re.match(r"what (?:kind|type) of (\w+)", question):
+        return f"the {m[1]} are {value.removesuffix('s')}s" if m[1].endswith("s") else there(value)
     if m := re.match(r"how many (\w+)", question):
         return f"there is one {m[1].rstrip('s')}" if value == "one" else f"there are {value} {m[1]}"
     if re.match(r"(what|who|which|how|why|when)\b", question):
         if re.search(r"\b(mood|style|setting|subject)\b", question):
             return None
-        rest = re.sub(r"^\w+ (is|are|does|do|did|was|were)? ?", "", question)
-        return f"{rest} {value}"
-    if ABOUT_THE_PHOTO.search(question):
-        return None
+        return re.sub(r"^\w+ (is|are|does|do|did|was|were)? ?", "", question) + f" {value}"
+    return None if ABOUT_THE_PHOTO.search(question) else decide(question, answer)
+
+
+def decide(question, answer):
+    """The same for a question that is answered by yes or no, perhaps with more words."""
     yes, no = YES.match(answer), NO.match(answer)
-    more = (yes or no) and answer[(yes or no).end() :]
-    more = None if more is None or FILLER.match(more) else SUBJECT.sub("", more)
-    exists = re.match(r"(is there|are there|do you see|can you see|any)\b ?(.*)$", question)
-    if exists:
-        what = exists[2] if exists[1] != "any" else question
+    rest = answer[(yes or no).end() :] if yes or no else ""
+    more = None if FILLER.match(rest) else SUBJECT.sub("", rest)
+    if m := re.match(r"(is there|are there|do you see|can you see|any)\b ?(.*)$", question):
+        thing = question if m[1] == "any" else m[2]
         if yes:
-            return there(more or what)
-        if no and NOTHING_NAMED.search(what):
-            return (
-                f"there are no {re.sub('^any ', '', what)}"
-                if what.startswith("any ")
-                else f"there is no {re.sub('^an? ', '', what)}"
-            )
+            return there(more or thing) if more or thing else None
+        if no and NOTHING_NAMED.search(thing):
+            several = thing.startswith("any ")
+            return f"there {'are' if several else 'is'} no {re.sub('^(any|an?) ', '', thing)}"
         return f"it is {more}" if no and re.search(r"\bit is \w+$", answer) else None
     if m := re.match(r"(is|are) it (.+)$", question):
         return f"it is {m[2]}" if yes else f"it is {more}" if no and more else None
     if m := re.match(r"(is|are) (the \w+|she|he|they|(?:her|his|their) \w+) (.+)$", question):
-        return (
-            f"{m[2]} {m[1]} {m[3]}"
-            if yes and not more
-            else f"{m[2]} {m[1]} {more}"
-            if more
-            else None
-        )
+        return f"{m[2]} {m[1]} {more or m[3]}" if yes or more else None
     return None
 
 
-def rewrite(entries):
-    """A caption and "question? answer" strings -> one prompt: "a red car, the sky is blue, there are no trees"."""
-    said = [" ".join(entries[0].split())]
-    for entry in entries[1:]:
-        asked = turn(entry)
-        phrase = asked and statement(*asked)
-        if phrase and phrase not in said:
-            said.append(phrase)
-    return ", ".join(said)
+def rewrite(entries, statements=False):
+    """A caption and "question? answer" strings -> one prompt: "a red car, the sky is blue".
+
+    statements: entries may say what nobody asked for, and the first may be an answered question.
+    """
+    phrases = []
+    for number, entry in enumerate(entries):
+        asked = turn(entry) if number or statements else None
+        told = (number == 0 and asked is None) or (statements and "?" not in entry)
+        phrase = " ".join(entry.split()) if told else asked and declare(*asked)
+        if phrase not in (None, *phrases):
+            phrases.append(phrase)
+    return ", ".join(phrases)

@@ -23,7 +23,8 @@ from ..postcards.dialogues import EXISTS, NAMES, OPEN, POLAR, kind_of, thing_of
 from ..errors import InputError
 from ..files import read_json
 from ..fusion import DAR, AdaFuSE, TextOnly
-from ..reformulate import UNSURE, statement, turn
+from ..names import DATA
+from ..reformulate import UNSURE, rewrite
 from ..postcards.world import ATTRIBUTES, DETAILS
 
 TOP = 10  # the place that wins a game
@@ -415,15 +416,8 @@ class Look:
 
 
 def prompt_of(entries):
-    """What is drawn: the same as ``rewrite``, but a dialogue may begin with a question and hold statements that nobody asked for."""
-    said = []
-    for place, entry in enumerate(entries):
-        asked = turn(entry) if "?" in entry else None
-        told = "?" not in entry or place == 0 and asked is None
-        phrase = " ".join(entry.split()) if told else asked and statement(*asked)
-        if phrase and phrase not in said:
-            said.append(phrase)
-    return ", ".join(said)
+    """What is drawn."""
+    return rewrite(entries, statements=True)
 
 
 class Searcher:

@@ -2,7 +2,7 @@
 must begin with. Standard library only, so that any Python can run it.
 
     python tests/tools/notebook_kit.py cells 04_train     the badge and the set-up cell of a notebook
-    python tests/tools/notebook_kit.py command test       a command of the README (try, test)
+    python tests/tools/notebook_kit.py steps test         a command of the README, step by step
     python tests/tools/notebook_kit.py address URL        a new public address, everywhere
 """
 
@@ -119,8 +119,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["cells", name]:
             print(badge(name), setup_cell(), sep="\n\n")
-        case ["command", name]:
-            print(readme_command(name))
+        case ["steps", name]:
+            print(*readme_command(name).split(" && "), sep="\n")
         case ["address", new]:
             change_address(new)
         case _:

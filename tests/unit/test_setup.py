@@ -22,12 +22,7 @@ from packaging.utils import canonicalize_name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# preinstalled on Colab in August 2026; open_clip, nbval and papermill are not
-COLAB = """
-    torch 2.11.0, torchvision 0.26.0, ipywidgets 7.7.1, ipykernel 6.17.1, numpy 2.1.3, pandas 2.2.3,
-    matplotlib 3.10.0, seaborn 0.13.2, datasets 4.0.0, diffusers 0.39.0, transformers 5.15.0,
-    huggingface_hub 1.27.0, accelerate 1.14.0, pytest 8.4.2
-"""
+COLAB = (ROOT / "tests" / "tools" / "colab.txt").read_text(encoding="utf-8").splitlines()[1:]
 
 # conda-forge's name, where it is not the one on the Python index
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
@@ -54,8 +49,9 @@ def test_each_requirement_has_one_lower_bound():
 
 
 def test_bounds_contain_what_colab_has():
-    for line in COLAB.split(","):
-        name, version = line.split()
+    assert len(COLAB) == 14
+    for line in COLAB:
+        name, version = line.split("==")
         assert requirements()[canonicalize_name(name)].specifier.contains(version), line
 
 
@@ -71,7 +67,7 @@ def test_the_license_is_mit():
 
 
 def test_the_public_address_is_in_one_place():
-    """Badges and set-up cells are compared in test_notebook_hygiene; here: no other file has it."""
+    """Badges and set-up cells are compared in lessons/test_hygiene.py; here: no other file has it."""
     assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", notebook_kit.address())
     for path, text in tracked_texts():
         if path.suffix == ".ipynb" or path.name == "pyproject.toml":
@@ -134,18 +130,45 @@ def test_readme_commands_bring_their_own_environment():
 
 def test_ci_runs_the_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "notebook_kit.py command test" in script and "run_notebooks.py" in script
-    said = "\n".join(x for x in script.splitlines() if not x.lstrip().startswith("#"))
-    assert "pip install" not in said and "pytest" not in said  # only the README says how
-    assert "set -euo pipefail" in said
+    assert "notebook_kit.py steps test" in script and "run_notebooks.py" in script
+    code = "\n".join(x for x in script.splitlines() if not x.lstrip().startswith("#"))
+    assert "pip install" not in code and "pytest" not in code  # only the README says how
+    assert "set -euo pipefail" in code
     assert subprocess.run(["bash", "-n", ROOT / ".ci" / "run"]).returncode == 0
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
 
 
+def test_ci_begins_with_what_fails_fastest():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    order = ["steps[1]", "ruff check", "ruff format", "steps[2]", "steps[3]", "run_notebooks.py"]
+    places = [script.index(step) for step in order]
+    assert places == sorted(places)
+
+
+def test_the_readmes_command_comes_in_steps():
+    kit = ROOT / "tests" / "tools" / "notebook_kit.py"
+    command = [sys.executable, kit, "steps", "test"]
+    steps = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert " && ".join(steps) == readme_command("test") and len(steps) == 4
+
+
 def test_workflow_runs_the_same_script():
-    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    (job,) = yaml.safe_load(text)["jobs"].values()
-    assert [s["run"] for s in job["steps"] if "run" in s] == [".ci/run"]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert workflow["concurrency"]["cancel-in-progress"] is True
+    assert list(workflow["jobs"]) == ["fast", "notebooks"]
+    assert workflow["jobs"]["notebooks"]["needs"] == "fast"
+    for name, job in workflow["jobs"].items():
+        assert [s["run"] for s in job["steps"] if "run" in s] == [f".ci/run {name}"]
+        (python,) = [s["with"] for s in job["steps"] if "setup-python" in s.get("uses", "")]
+        assert python["cache"] == "pip"
+
+
+def test_pre_commit_checks_and_formats():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [hook["id"] for repo in config["repos"] for hook in repo["hooks"]] == [
+        "ruff-check",
+        "ruff-format",
+    ]
 
 
 def test_readme_is_short_and_its_links_lead_somewhere():
@@ -181,7 +204,7 @@ def tracked():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
-    made = {".venv", "venv", "build", "dist", "runs", "__pycache__", ".ipynb_checkpoints"}
+    made = {".venv", "venv", ".nox", "mutants", "build", "dist", "runs", "__pycache__"}
     found = []
     for folder, inside, files in os.walk(ROOT):
         inside[:] = [d for d in inside if d not in made and not d.endswith(("_cache", ".egg-info"))]
@@ -212,19 +235,13 @@ def test_tracked_files_are_small():
 
 @pytest.mark.parametrize(("kind", "megabytes"), [("models", 25), ("banks", 60)])
 def test_bundled_data_keeps_its_budget(kind, megabytes):
-    folder = ROOT / "adafuse_lite" / "data" / kind
+    folder = ROOT / "adafuse_lite" / "postcards" / "data" / kind
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) <= megabytes * 1e6
 
 
 def test_no_file_names_a_folder_of_a_machine():
     for path, text in tracked_texts():
         assert not (found := MACHINE_PATH.search(text)), f"{path}: {found.group()}"
-
-
-def test_the_code_is_tidy():
-    check = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", "."]
-    ruff = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
-    assert ruff.returncode == 0, ruff.stdout + ruff.stderr
 
 
 # ---------------------------------------------------------------- the wheel

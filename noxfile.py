@@ -1,4 +1,4 @@
-"""Fresh starts: the unit tests and one notebook in empty environments of other Pythons and versions.
+"""Fresh starts: tests and one notebook in empty environments of other Pythons and versions.
 
     nox                                      newest versions with every Python, oldest with one
     nox -s newest-3.12                       one environment

@@ -1,4 +1,5 @@
-"""Building the bank of Postcards: pictures per second by stage, and what is left outside the models."""
+"""Building the bank of Postcards: pictures per second by stage,
+and what is left outside the models."""
 
 import tempfile
 import time
@@ -11,7 +12,8 @@ from measure import Row, wait
 from adafuse_lite import build_bank, load_benchmark, load_encoder, load_generator
 from adafuse_lite.postcards.probe import load_probe
 
-# Dialogues and pictures of the corpus, in the proportion of the test split (1,000 and 10,000); rounds.
+# Dialogues and pictures of the corpus,
+# in the proportion of the test split (1,000 and 10,000); rounds.
 FULL, QUICK = (50, 500, 11), (2, 8, 1)
 STAGES = {
     "text encoding": "texts",
@@ -22,7 +24,8 @@ STAGES = {
 
 
 class Stopwatch:
-    """Seconds spent in methods and how many items they got, by stage; they are wrapped while it runs."""
+    """Seconds spent in methods and how many items they got,
+    by stage; they are wrapped while it runs."""
 
     def __init__(self, device):
         self.seconds, self.items, self.device = Counter(), Counter(), device
@@ -53,7 +56,8 @@ class Stopwatch:
 
 
 class Timed:
-    """A callable object in the place of another: a call looks up no attribute that could be replaced."""
+    """A callable object in the place of another:
+    a call looks up no attribute that could be replaced."""
 
     def __init__(self, wrapped, call):
         self.__dict__.update(_wrapped=wrapped, _call=call)
@@ -66,7 +70,8 @@ class Timed:
 
 
 def build(benchmark, encoder, generator, probe, rounds):
-    """One build into a fresh folder: the whole's seconds, by stage, and within the networks themselves."""
+    """One build into a fresh folder: the whole's seconds,
+    by stage, and within the networks themselves."""
     stages, networks = Stopwatch(encoder.device), Stopwatch(encoder.device)
     inner = [
         (encoder.model, "encode_text", "networks"),

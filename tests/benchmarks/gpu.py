@@ -1,4 +1,5 @@
-"""Training on a bank as large as the real one, wholly in GPU memory, against features moved batch by batch.
+"""Training on a bank as large as the real one,
+wholly in GPU memory, against features moved batch by batch.
 
 Skipped without a GPU. ``--quick`` runs it with tiny sizes on any device, so that it stays whole.
 """
@@ -16,14 +17,16 @@ from torch.utils.data import DataLoader, Dataset
 from adafuse_lite import AdaFuSE, fit, pick_device
 from adafuse_lite.train import contrastive_loss, parameter_groups
 
-# Pictures, dialogues, rounds, epochs (the first warms up and is not counted), batches, side of the peak's
+# Pictures, dialogues, rounds, epochs (the first warms up and is not counted), batches,
+# side of the peak's
 # product
 FULL = (50_000, 100_000, 11, 3, (128, 2_064), 8_192)
 QUICK = (50, 64, 2, 2, (16,), 64)
 
 
 class Watched(SimpleNamespace):
-    """A small validation bank that notes when ``fit`` reads it: at its start, then after each epoch."""
+    """A small validation bank that notes when ``fit`` reads it:
+    at its start, then after each epoch."""
 
     @property
     def text(self):

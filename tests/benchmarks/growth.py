@@ -1,4 +1,5 @@
-"""How time grows with corpus, queries, rounds and the head's batch: slopes on two logarithmic axes."""
+"""How time grows with corpus, queries,
+rounds and the head's batch: slopes on two logarithmic axes."""
 
 from types import SimpleNamespace
 

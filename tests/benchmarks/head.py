@@ -1,4 +1,5 @@
-"""The head at its published sizes: forward and step, against a loop over experts and the bare products."""
+"""The head at its published sizes: forward and step,
+against a loop over experts and the bare products."""
 
 import torch
 from measure import Row, in_turn, ratios, unit_vectors
@@ -12,7 +13,8 @@ BATCHES = {128: (41, 31), 2_064: (21, 15)}  # runs of forward and step
 
 
 def loop_form(head, text, image):
-    """As the field's code writes the equations, on the same parameters: outputs stacked, weighed, summed."""
+    """As the field's code writes the equations,
+    on the same parameters: outputs stacked, weighed, summed."""
     h_text = head.dropout(nn.functional.gelu(head.text_projection(text)))
     h_image = head.dropout(nn.functional.gelu(head.image_projection(image)))
     h = torch.cat([h_text, h_image], dim=-1)
@@ -25,7 +27,8 @@ def loop_form(head, text, image):
 
 
 class Products:
-    """The matrix products of a forward pass or a training step and nothing else, into memory that is kept."""
+    """The matrix products of a forward pass or a training step and nothing else,
+    into memory that is kept."""
 
     def __init__(self, head, n, step):
         device, made = head.logit_scale.device, {}

@@ -1,4 +1,5 @@
-"""What all parts share: runs in turn, medians with their spread, peak memory, facts about the machine."""
+"""What all parts share: runs in turn, medians with their spread,
+peak memory, facts about the machine."""
 
 import os
 import platform
@@ -19,7 +20,8 @@ GOALS = {">=": lambda value, bound: value >= bound, "<=": lambda value, bound: v
 
 @dataclass
 class Row:
-    """A line of the table: the median of ``values``, their spread, and perhaps a goal such as ">= 5"."""
+    """A line of the table: the median of ``values``,
+    their spread, and perhaps a goal such as ">= 5"."""
 
     what: str
     values: list
@@ -62,7 +64,8 @@ def wait(device):
 
 
 def in_turn(ways, repeats, device="cpu"):
-    """Seconds of each way: {name: [repeats]}. A, B, C, then C, B, A and so on: no way is always the first.
+    """Seconds of each way: {name: [repeats]}. A, B, C,
+    then C, B, A and so on: no way is always the first.
 
     One uncounted run of each comes before.
     """
@@ -89,7 +92,8 @@ def megabytes(name):
 
 
 def peak_above(function, device="cpu"):
-    """Megabytes that ``function`` takes at most, above what the process holds already. For a fresh one.
+    """Megabytes that ``function`` takes at most,
+    above what the process holds already. For a fresh one.
 
     VmHWM and not ru_maxrss where Linux tells it: a child inherits the latter from its parent.
     """

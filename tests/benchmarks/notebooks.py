@@ -1,4 +1,5 @@
-"""Every notebook as it stands, by papermill: seconds, memory, and in 00 the wait for the first picture."""
+"""Every notebook as it stands, by papermill: seconds,
+memory, and in 00 the wait for the first picture."""
 
 import json
 import subprocess
@@ -35,7 +36,8 @@ def memory(process):
 
 
 def run(notebook):
-    """Execute a notebook in another folder: seconds, peak bytes of papermill and kernel, the notebook."""
+    """Execute a notebook in another folder: seconds,
+    peak bytes of papermill and kernel, the notebook."""
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder, "done.ipynb")
         command = [sys.executable, "-m", "papermill", notebook, done, "--no-progress-bar"]

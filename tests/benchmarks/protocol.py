@@ -1,4 +1,5 @@
-"""The evaluation protocol: ranks of 2,064 dialogues x 11 rounds among 50,000 pictures of 256 numbers."""
+"""The evaluation protocol:
+ranks of 2,064 dialogues x 11 rounds among 50,000 pictures of 256 numbers."""
 
 import sys
 
@@ -13,7 +14,8 @@ BATCH = 500  # queries that are sorted together
 
 
 def sorting(queries, corpus, target):
-    """How the field's evaluations find ranks: sort all pictures for each query, see where the target went."""
+    """How the field's evaluations find ranks:
+    sort all pictures for each query, see where the target went."""
     found = []
     for q, t in zip(queries.split(BATCH), target.split(BATCH)):
         order = torch.argsort(q @ corpus.T, descending=True, dim=1)
@@ -32,7 +34,8 @@ def product(queries, corpus):
 
 
 def product_at_once(queries, corpus):
-    """The same with all pictures in one product, as many queries at a time as give 64 MB of scores (at least 64)."""
+    """The same with all pictures in one product,
+    as many queries at a time as give 64 MB of scores (at least 64)."""
     rows = min(len(queries), max(64, 16_000_000 // len(corpus)))
     memory = queries.new_empty(rows, len(corpus))
     for q in queries.split(rows):
@@ -58,7 +61,8 @@ def measure(quick=False):
     given = inputs(sizes, device)
     found, by_order = ranks(*given), sorting(*given)
     agree = (found == by_order).float().mean().item()
-    # Scores of other products may differ in the last digit, and equal ones have no order of their own.
+    # Scores of other products may differ in the last digit,
+    # and equal ones have no order of their own.
     assert agree > 0.99 and (found - by_order).abs().max() <= 1, (
         "counting and sorting must find the same ranks"
     )

@@ -1,5 +1,5 @@
-"""How fast it is, against what people use today: prints a table, writes results.json, figures/speed.png and the
-short table in tests/README.md.
+"""How fast it is, against what people use today: prints a table, writes results.json,
+figures/speed.png and the short table in tests/README.md.
 
 python tests/benchmarks/run.py                        all, some 25 minutes; leave the machine alone
 python tests/benchmarks/run.py --only protocol head   some; what was measured of the others stays
@@ -16,7 +16,7 @@ from measure import machine
 
 HERE = Path(__file__).resolve().parent
 PARTS = {
-    "protocol": "Evaluation protocol: ranks of 2,064 x 11 queries among 50,000 pictures, 256 numbers each",
+    "protocol": "Protocol: ranks of 2,064 x 11 queries among 50,000 pictures of 256 numbers",
     "head": "Head at published sizes (256, 512, 2,048, 4 experts)",
     "banks": "Building the bank of Postcards",
     "notebooks": "Notebooks as they stand",
@@ -63,9 +63,9 @@ def short_table(results):
             if row["goal"] or any(piece in row["what"] for piece in ALSO):
                 spread = f"{number(row['min'])} .. {number(row['max'])}" if row["runs"] > 1 else ""
                 verdict = f"**{row['verdict']}**" if row["verdict"] == "missed" else row["verdict"]
-                lines.append(
-                    f"| {row['what']} | {number(row['median'])} {row['unit']} | {spread} | {row['goal']} | {verdict} |"
-                )
+                median = f"{number(row['median'])} {row['unit']}"
+                cells = (row["what"], median, spread, row["goal"], verdict)
+                lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

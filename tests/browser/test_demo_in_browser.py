@@ -1,5 +1,6 @@
-"""The demo in a real browser: JupyterLab runs the notebook, a game is played by keyboard and mouse to its end, and pictures must
-really change. Needs Chromium and playwright; says so where they are missing. Screenshots: DEMO_SHOTS=folder keeps them."""
+"""The demo in a real browser: JupyterLab runs the notebook, a game is played by keyboard and mouse
+to its end, and pictures must really change. Needs Chromium and playwright; says so where they are
+missing. Screenshots: DEMO_SHOTS=folder keeps them."""
 
 import importlib.util
 import json
@@ -51,7 +52,8 @@ def notebook(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab(notebook, tmp_path_factory):
-    """The address of a JupyterLab of its own, with nothing of the user's settings; afterwards its log must hold no error."""
+    """The address of a JupyterLab of its own, with nothing of the user's settings; afterwards its
+    log must hold no error."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -75,9 +77,18 @@ def lab(notebook, tmp_path_factory):
     )
     env = os.environ | KERNEL_ENV | {name: str(private / name) for name in names}
     env |= {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-               "--ServerApp.port_retries=0", f"--ServerApp.root_dir={notebook.parent}", "--LabApp.news_url=",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]  # fmt: skip
+    options = (
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={notebook.parent}",
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    )
+    command = [sys.executable, "-m", "jupyterlab", *options]
     log = private / "lab.log"
     with log.open("w") as held:
         server = subprocess.Popen(
@@ -108,9 +119,20 @@ def page(lab, tmp_path):
 
     with sync_playwright() as p:
         browser = p.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, headless=True, viewport={"width": 1280, "height": 1250},
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                  "--disable-component-update", "--disable-sync"])  # fmt: skip
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            headless=True,
+            viewport={"width": 1280, "height": 1250},
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
         page = browser.pages[0] if browser.pages else browser.new_page()
         page.set_default_timeout(60_000)
         page.errors = []
@@ -136,6 +158,17 @@ def page(lab, tmp_path):
         browser.close()
 
 
+def attribute_asked_for(text, thing):
+    """The attribute of a thing that an open question is about."""
+    if "how many" in text:
+        return "trees"
+    if "what kind" in text:
+        return thing
+    if text.startswith("where"):
+        return f"{thing}_place"
+    return "wall" if thing == "building" else f"{thing}_color"
+
+
 def truthful(scene, text):
     """The true answer to an open question, told from its words as a person would."""
     from adafuse_lite.game import play as game
@@ -151,13 +184,7 @@ def truthful(scene, text):
     else:
         form = "open"
         plain = next((n for n in ("sky", "weather", "ground", "roof") if n in text), None)
-        thing = thing_named(text)
-        name = plain or (
-            "trees" if "how many" in text
-            else thing if "what kind" in text
-            else f"{thing}_place" if text.startswith("where")
-            else "wall" if thing == "building" else f"{thing}_color"
-        )  # fmt: skip
+        name = plain or attribute_asked_for(text, thing_named(text))
     assert name in world.ATTRIBUTES and (thing_of(name) or name), text
     return game.Answerer(scene).answer(game.Question(name, form, text))
 
@@ -289,14 +316,11 @@ def test_a_whole_game(page, tmp_path):
     expect(demo.get_by_role("button", name="no", exact=True)).to_be_visible(timeout=TURN)
     see("4_free_search")
     # nobody complained: neither the page nor the kernel
-    expect(
-        page.locator(
-            '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
-        )
-    ).to_have_count(0)
+    for kind in ("stderr", "error"):
+        outputs = page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]')
+        expect(outputs).to_have_count(0)
     assert "went wrong" not in demo.inner_text()
     assert not page.errors, page.errors[:5]
     assert all("colab-badge" in url for url in page.away), page.away
-    print(
-        f"turns in the browser: {', '.join(f'{t:.1f}' for t in took)} s; the test: {time.monotonic() - began:.0f} s"
-    )
+    seconds = ", ".join(f"{t:.1f}" for t in took)
+    print(f"turns in the browser: {seconds} s; the test: {time.monotonic() - began:.0f} s")

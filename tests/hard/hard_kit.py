@@ -14,7 +14,8 @@ REFUSED = object()
 
 
 def attempt(load):
-    """What ``load()`` gives, or REFUSED after checking that the refusal is one InputError of one sentence."""
+    """What ``load()`` gives,
+    or REFUSED after checking that the refusal is one InputError of one sentence."""
     try:
         return load()
     except InputError as error:
@@ -24,7 +25,7 @@ def attempt(load):
         return REFUSED
 
 
-# --- damage -----------------------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
 def deep(levels):
     value = 0
     for _ in range(levels):
@@ -80,7 +81,8 @@ def places(value, path=()):
 
 
 def changed(value, rng):
-    """A copy of a JSON value with one part dropped, doubled, renamed or replaced by something odd."""
+    """A copy of a JSON value with one part dropped,
+    doubled, renamed or replaced by something odd."""
     value = json.loads(json.dumps(value))
     path = rng.choice(list(places(value)))
     if not path:
@@ -101,7 +103,8 @@ def changed(value, rng):
 
 
 def broken(data, rng):
-    """A copy of bytes with a bit flipped, a byte replaced, a piece lost or doubled, or another encoding."""
+    """A copy of bytes with a bit flipped, a byte replaced,
+    a piece lost or doubled, or another encoding."""
     at, what = rng.randrange(len(data)), rng.randrange(9)
     if what == 0:
         return data[:at]
@@ -132,7 +135,8 @@ def broken(data, rng):
 
 
 def mutations(value, count, seed):
-    """The JSON text (bytes) of a value and then damaged ones, ``count`` in all: six of ten of another content, the others damaged bytes."""
+    """The JSON text (bytes) of a value and then damaged ones, ``count`` in all: six of ten of
+    another content, the others damaged bytes."""
     rng, data = random.Random(seed), json.dumps(value).encode()
     yield data
     for _ in range(count - 1):
@@ -156,7 +160,7 @@ def data_start(data):
     return 8 + int.from_bytes(data[:8], "little")
 
 
-# --- stand-ins that cost nothing ---------------------------------------------------------------------------------------
+# --- stand-ins that cost nothing ------------------------------------------------------------------
 def numbers(key, width=16):
     """A unit vector that depends on a text alone."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")

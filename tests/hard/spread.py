@@ -1,9 +1,10 @@
-"""How far trained numbers spread, which is what the bands in tests and notebooks rest on: writes spread.json beside this file.
+"""How far trained numbers spread, which is what the bands in tests and notebooks rest on: writes
+spread.json beside this file.
 
     python tests/hard/spread.py          about five minutes on two cores
 
-Twelve seeds of 04_train's training; and four of them again with another number of threads, which adds the same numbers in
-another order, as another machine does.
+Twelve seeds of 04_train's training; and four of them again with another number of threads, which
+adds the same numbers in another order, as another machine does.
 """
 
 import json

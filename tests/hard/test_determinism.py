@@ -20,26 +20,26 @@ sys.path[:0] = [{tests!r}, {hard!r}]
 from hard_kit import FakeEncoder, FakeGenerator, content, fake_benchmark, weights
 from toy_bank import toy_bank
 from adafuse_lite.postcards import render, world
-from adafuse_lite import build_bank
-from adafuse_lite import load_benchmark
-from adafuse_lite import load_encoder
-from adafuse_lite import AdaFuSE
-from adafuse_lite import load_generator
-from adafuse_lite import fit, seed_everything
+from adafuse_lite import AdaFuSE, build_bank, fit, load_benchmark, load_encoder, load_generator
+from adafuse_lite import seed_everything
 
 digest = lambda x: hashlib.sha256(x).hexdigest()[:16]
 seed_everything(3)
 head = AdaFuSE(12, 8, 16)
-history = fit(head, toy_bank(48), toy_bank(20, seed=5), epochs=3, batch_size=16, device="cpu", progress=False, seed=3)
+bank, validation = toy_bank(48), toy_bank(20, seed=5)
+short = {{"epochs": 3, "batch_size": 16, "device": "cpu", "progress": False}}
+history = fit(head, bank, validation, seed=3, **short)
 print("training", weights(head)[:16], digest(repr(history).encode()))
 print("bank", content(build_bank(fake_benchmark(), FakeEncoder(), FakeGenerator()))[:16])
 drawn = load_generator(device="cpu")(["a red barn in the snow", "a car"], seeds=[1, 2])
 print("drawings", digest(b"".join(x.tobytes() for x in drawn)))
 encoder = load_encoder(device="cpu")
-print("features", digest(encoder.encode_images(drawn).numpy().tobytes()), digest(encoder.encode_text(["a red barn", "a car"]).numpy().tobytes()))
+read = encoder.encode_text(["a red barn", "a car"])
+print("features", *(digest(x.numpy().tobytes()) for x in (encoder.encode_images(drawn), read)))
 print("scenes", digest(b"".join(render.draw(s).tobytes() for s in world.scenes("models", 20))))
 benchmark = load_benchmark("postcards", style="flan_blip2")
-print("dialogues", digest(repr(benchmark.dialogues).encode()), digest("".join(benchmark.prompt(q, 10) for q in range(50)).encode()))
+prompts = "".join(benchmark.prompt(q, 10) for q in range(50))
+print("dialogues", digest(repr(benchmark.dialogues).encode()), digest(prompts.encode()))
 """
 
 
@@ -57,15 +57,17 @@ def said(hash_seed):
 
 
 def test_two_processes_give_the_same_bits():
-    """tried: training, bank, drawings, features, scenes, dialogues in two processes whose sets and dicts of hashes are ordered
-    otherwise; promised: the same bits."""
+    """tried: training, bank, drawings, features, scenes, dialogues in two processes whose sets and
+    dicts of hashes are ordered otherwise;
+    promised: the same bits."""
     one, other = said("1"), said("2")
     assert one.count("\n") == 6 and one == other
 
 
 def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
-    """tried: ranks in pieces of 1 to all queries and 50 to all pictures; promised: none moves by more than one place, and few
-    at all (a product of another shape may differ in its last digit)."""
+    """tried: ranks in pieces of 1 to all queries and 50 to all pictures;
+    promised: none moves by more than one place, and few at all (a product of another shape may
+    differ in its last digit)."""
     from adafuse_lite import metrics
 
     g = torch.Generator().manual_seed(0)
@@ -82,7 +84,7 @@ def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
         assert moved.max() <= 1 and (moved > 0).float().mean() < 0.05
 
 
-# --- bands --------------------------------------------------------------------------------------------------------------
+# --- bands ----------------------------------------------------------------------------------------
 SPREAD = json.loads((HERE / "spread.json").read_text(encoding="utf-8"))
 
 
@@ -95,8 +97,9 @@ def asserted(notebook, pattern):
 
 
 def test_the_band_of_04_is_that_of_the_seeds():
-    """tried: 12 seeds; promised: the mean of three lies in the notebook's band by four standard deviations, and neither DAR nor one weight for
-    all (0.85, the best of validation) lies in it."""
+    """tried: 12 seeds;
+    promised: the mean of three lies in the notebook's band by four standard deviations, and neither
+    DAR nor one weight for all (0.85, the best of validation) lies in it."""
     low, high = asserted(
         "04_train.ipynb",
         r"assert ([\d.]+) <= metrics.recall_at_k\(tables\[\\\"AdaFuSE\\\"\]\)\[-1\] <= ([\d.]+)",
@@ -112,8 +115,9 @@ def test_the_band_of_04_is_that_of_the_seeds():
 
 
 def test_the_band_of_05_is_that_of_other_seeds():
-    """tried: neighbouring seeds, and sums in another order; promised: both differ by less than 05's band, the seeds by half of it and more:
-    what another machine changes is no more than another seed does, and so is a band made of that."""
+    """tried: neighbouring seeds, and sums in another order;
+    promised: both differ by less than 05's band, the seeds by half of it and more: what another
+    machine changes is no more than another seed does, and so is a band made of that."""
     (band,) = asserted("05_evaluate.ipynb", r"assert apart <= ([\d.]+)")
     between = SPREAD["largest difference, next seed"]
     assert len(between) >= 10 and band / 2 <= max(between) <= band

@@ -1,4 +1,5 @@
-"""Killed, cut short, without room, two at once: always the right result or a clear refusal, and nothing stored is lost."""
+"""Killed, cut short, without room, two at once: always the right result or a clear refusal, and
+nothing stored is lost."""
 
 import errno
 import os
@@ -48,7 +49,8 @@ def start(work):
 
 
 def killed(work, after):
-    """Do ``work()`` in a child and kill it after some seconds -> whether it was killed before its end."""
+    """Do ``work()`` in a child and kill it after some
+    seconds -> whether it was killed before its end."""
     pid = start(work)
     time.sleep(after)
     os.kill(pid, signal.SIGKILL)
@@ -80,10 +82,11 @@ def took(work):
     return time.monotonic() - since
 
 
-# --- killed -------------------------------------------------------------------------------------------------------------
+# --- killed ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("trials", TRIALS)
 def test_a_build_killed_at_any_moment(tmp_path, trials):
-    """tried: SIGKILL at a random moment of a build; promised: the same bank to the bit, one batch done twice at most."""
+    """tried: SIGKILL at a random moment of a build;
+    promised: the same bank to the bit, one batch done twice at most."""
     rng, wanted, hit = random.Random(trials), content(build(None)), 0
     length = took(lambda: build(tmp_path / "whole", tmp_path / "all", pause=0.02))
     total = begun(tmp_path / "all")
@@ -98,7 +101,8 @@ def test_a_build_killed_at_any_moment(tmp_path, trials):
 
 @pytest.mark.parametrize("trials", TRIALS)
 def test_a_training_killed_at_any_moment(tmp_path, trials):
-    """tried: SIGKILL at a random moment of a training with a checkpoint; promised: the same head and history to the bit."""
+    """tried: SIGKILL at a random moment of a training with a checkpoint;
+    promised: the same head and history to the bit."""
     rng, bank, validation, hit = random.Random(trials), toy_bank(48), toy_bank(20, seed=5), 0
 
     def go(checkpoint, pause=0.0):
@@ -131,8 +135,8 @@ def test_a_training_killed_at_any_moment(tmp_path, trials):
     "trials", [pytest.param(4, id="few"), pytest.param(30, id="many", marks=pytest.mark.slow)]
 )
 def test_saving_over_a_good_file_killed(tmp_path, trials):
-    """tried: SIGKILL while head, bank and index are stored over older ones, again and again; promised: an old or a new one, or a
-    refusal; never a mixture."""
+    """tried: SIGKILL while head, bank and index are stored over older ones, again and again;
+    promised: an old or a new one, or a refusal; never a mixture."""
     rng, hit = random.Random(trials), 0
     torch.manual_seed(0)
     heads = [AdaFuSE(16, 8, 16, zero_init=False) for _ in range(2)]
@@ -165,10 +169,11 @@ def test_saving_over_a_good_file_killed(tmp_path, trials):
     assert hit == trials
 
 
-# --- damaged, without room, two at once ---------------------------------------------------------------------------------
+# --- damaged, without room, two at once -----------------------------------------------------------
 @pytest.mark.parametrize("trials", TRIALS)
 def test_damaged_parts_of_a_half_built_bank(tmp_path, trials):
-    """tried: parts of a broken-off build cut short or a bit flipped; promised: they are made anew, the bank is right."""
+    """tried: parts of a broken-off build cut short or a bit flipped;
+    promised: they are made anew, the bank is right."""
     rng, wanted = random.Random(trials), content(build(None))
 
     class Stop(Exception):
@@ -196,7 +201,8 @@ def test_damaged_parts_of_a_half_built_bank(tmp_path, trials):
 
 
 def test_two_builders_at_once(tmp_path):
-    """tried: two processes build one bank in one folder; promised: both come to their end, the bank is right."""
+    """tried: two processes build one bank in one folder;
+    promised: both come to their end, the bank is right."""
     wanted = content(build(None))
     for i in range(2):
         both = [start(partial(build, tmp_path / str(i), pause=0.005)) for _ in range(2)]
@@ -205,7 +211,8 @@ def test_two_builders_at_once(tmp_path):
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
-    """tried: bank, index and checkpoint in a place that cannot be a folder; promised: one sentence, the file there is kept."""
+    """tried: bank, index and checkpoint in a place that cannot be a folder;
+    promised: one sentence, the file there is kept."""
     (tmp_path / "taken").write_text("mine")
     bank, index = build(None), PictureIndex(["a"], torch.zeros(1, 16), {})
     for save in (bank.save, build, index.save):
@@ -224,7 +231,8 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize("stage", range(4))
 def test_a_full_disk(tmp_path, stage, monkeypatch):
-    """tried: no room left at some write of a build; promised: one sentence, no half file, and with room it goes on."""
+    """tried: no room left at some write of a build;
+    promised: one sentence, no half file, and with room it goes on."""
     wanted, writes, real = content(build(None)), [], files.save_file
 
     def full(tensors, path, metadata=None):
@@ -252,7 +260,8 @@ def test_a_full_disk(tmp_path, stage, monkeypatch):
 
 
 def test_a_store_of_a_head_that_runs_out_of_room(tmp_path, monkeypatch):
-    """tried: no room while a head is stored over another; promised: one sentence, and no head that is half the old one."""
+    """tried: no room while a head is stored over another;
+    promised: one sentence, and no head that is half the old one."""
     torch.manual_seed(0)
     old, new = AdaFuSE(16, 8, 16, encoder_hash="old"), AdaFuSE(16, 8, 16, encoder_hash="new")
     old.save_pretrained(tmp_path / "head")

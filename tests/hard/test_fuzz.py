@@ -1,4 +1,5 @@
-"""Damaged JSON and safetensors files: read exactly as they are written, or refused in one sentence; nothing in between."""
+"""Damaged JSON and safetensors files: read exactly as they are written,
+or refused in one sentence; nothing in between."""
 
 import json
 import random
@@ -42,7 +43,8 @@ FEW_AND_MANY = [pytest.param(1, id="few"), pytest.param(40, id="many", marks=pyt
 
 
 def run(path, value, count, seed, load, check, least):
-    """Write each mutation, load it, hold what loaded against the file; at least a share ``least`` must be refused, some not."""
+    """Write each mutation, load it, hold what loaded against the file; at least a share ``least``
+    must be refused, some not."""
     refused, path = 0, Path(path)
     for i, data in enumerate(mutations(value, count, seed)):
         path.write_bytes(data)
@@ -58,7 +60,7 @@ def run(path, value, count, seed, load, check, least):
     assert least * count <= refused < count, f"{refused} of {count} refused"
 
 
-# --- benchmarks ---------------------------------------------------------------------------------------------------------
+# --- benchmarks -----------------------------------------------------------------------------------
 TALKS = [
     {"img": f"{i}.jpg", "dialog": [f"a cat {i}", *[f"is it red {r}? no" for r in range(10)]]}
     for i in range(4)
@@ -89,7 +91,8 @@ def used(benchmark):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_dialogue_files(folder, times):
-    """tried: mutations of a dialogue file; promised: every dialogue of the file, word for word, or a refusal."""
+    """tried: mutations of a dialogue file;
+    promised: every dialogue of the file, word for word, or a refusal."""
 
     def check(benchmark, data):
         wanted = json.loads(data)
@@ -112,7 +115,8 @@ def test_dialogue_files(folder, times):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_corpus_lists(folder, times):
-    """tried: mutations of a corpus list; promised: every name of the file in its order, or a refusal."""
+    """tried: mutations of a corpus list;
+    promised: every name of the file in its order, or a refusal."""
 
     def check(benchmark, data):
         assert benchmark.corpus == json.loads(data)
@@ -136,7 +140,8 @@ def test_corpus_lists(folder, times):
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 @pytest.mark.parametrize("by_name", [False, True])
 def test_prompt_files(folder, times, by_name):
-    """tried: mutations of a file of ready-made prompts; promised: the file's prompts for every dialogue and round, or a refusal."""
+    """tried: mutations of a file of ready-made prompts;
+    promised: the file's prompts for every dialogue and round, or a refusal."""
     prompts = [[f"prompt {q} {r}" for r in range(11)] for q in range(4)]
     value = {d["img"]: p for d, p in zip(TALKS, prompts)} if by_name else prompts
 
@@ -185,7 +190,8 @@ VISDIAL = {
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_visdials_training_file(tmp_path, times):
-    """tried: mutations of VisDial's file; promised: all its dialogues with the questions and answers meant, or a refusal."""
+    """tried: mutations of VisDial's file;
+    promised: all its dialogues with the questions and answers meant, or a refusal."""
 
     def check(benchmark, data):
         held = json.loads(data)["data"]
@@ -222,7 +228,7 @@ def test_caption_files(tmp_path, times):
     run(path, value, 80 * times, times, lambda: read_captions(path), check, 0.1)
 
 
-# --- what is stored -----------------------------------------------------------------------------------------------------
+# --- what is stored -------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A bank, an index, a head, a probe and the tiny models, as they lie on a disk."""
@@ -268,7 +274,8 @@ def test_bank_settings(copy, times):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_index_settings(copy, times):
-    """tried: mutations of an index's names; promised: the names of the file, one for each row, or a refusal."""
+    """tried: mutations of an index's names;
+    promised: the names of the file, one for each row, or a refusal."""
     folder = copy("index")
     path, whole = folder / "index.json", PictureIndex.load(folder)
 
@@ -290,7 +297,8 @@ def test_index_settings(copy, times):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_head_settings(copy, times):
-    """tried: mutations of a head's config, sizes of 10^30 among them; promised: the head's own queries or a refusal."""
+    """tried: mutations of a head's config, sizes of 10^30 among them;
+    promised: the head's own queries or a refusal."""
     folder = copy("head")
     path, pair = (
         folder / "config.json",
@@ -342,7 +350,8 @@ def test_probe_settings(copy, times):
 @pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["open_clip_config.json", "tokenizer_config.json"])
 def test_encoder_settings(copy, times, name):
-    """tried: mutations of an encoder's JSON; promised: a refusal, another hash, or the very features of before."""
+    """tried: mutations of an encoder's JSON;
+    promised: a refusal, another hash, or the very features of before."""
     folder = copy("clip")
     path, load = folder / name, lambda: load_encoder(str(folder), device="cpu")
     whole, texts = load(), ["a red barn", "the tree is on the left"]
@@ -379,7 +388,8 @@ def test_blip_settings(copy, times, name):
 @pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["model_index.json", "adafuse_lite.json"])
 def test_generator_settings(copy, times, name):
-    """tried: mutations of a generator's JSON; promised: a refusal, or steps and guidance as the file says."""
+    """tried: mutations of a generator's JSON;
+    promised: a refusal, or steps and guidance as the file says."""
     folder = copy("diffusion")
     path = folder / name
 
@@ -402,7 +412,7 @@ def test_generator_settings(copy, times, name):
     )
 
 
-# --- safetensors --------------------------------------------------------------------------------------------------------
+# --- safetensors ----------------------------------------------------------------------------------
 TENSORS = {
     "rows": torch.randn(5, 4).half(),
     "index": torch.arange(6).int().reshape(2, 3),
@@ -439,7 +449,8 @@ def same(found, wanted):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_headers_of_safetensors(tmp_path, times):
-    """tried: damaged headers of a file with a checksum; promised: exactly what was stored, or a refusal."""
+    """tried: damaged headers of a file with a checksum;
+    promised: exactly what was stored, or a refusal."""
     path = tmp_path / "x.safetensors"
     write_tensors(path, TENSORS, {"about": "é", "history": "[1, 2]"})
     data, refused, count = path.read_bytes(), 0, 150 * times
@@ -449,7 +460,8 @@ def test_headers_of_safetensors(tmp_path, times):
         refused += found is REFUSED
         if found is not REFUSED:
             assert same(found[0], TENSORS), damaged[:600]
-            # without its checksum, or with the whole block of remarks gone, a file is one like any other's
+            # without its checksum, or with the whole block of remarks gone,
+            # a file is one like any other's
             assert (
                 found[1] == {"about": "é", "history": "[1, 2]"} or b'"checksum"' not in damaged
             ), damaged[:600]
@@ -458,7 +470,8 @@ def test_headers_of_safetensors(tmp_path, times):
 
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_bits_of_a_checkpoint(tmp_path, times):
-    """tried: one bit of a training's checkpoint flipped, or its header damaged; promised: refused, or the training as it was."""
+    """tried: one bit of a training's checkpoint flipped, or its header damaged;
+    promised: refused, or the training as it was."""
     from toy_bank import toy_bank
 
     bank, path = toy_bank(40), tmp_path / "c.safetensors"
@@ -485,7 +498,8 @@ def test_bits_of_a_checkpoint(tmp_path, times):
 
 
 def test_a_forged_checkpoint_is_refused(tmp_path):
-    """tried: checkpoints that are whole files with other things in them; promised: refused in one sentence."""
+    """tried: checkpoints that are whole files with other things in them;
+    promised: refused in one sentence."""
     from toy_bank import toy_bank
 
     bank, path = toy_bank(40), tmp_path / "c.safetensors"

@@ -51,7 +51,8 @@ def loop(queries, corpus, target, ties):
 
 @st.composite
 def problems(draw):
-    """Queries and a corpus of small whole numbers (scores are exact), with doubled pictures, in float32 or float16."""
+    """Queries and a corpus of small whole numbers (scores are exact),
+    with doubled pictures, in float32 or float16."""
     n, pictures, width = draw(st.integers(1, 7)), draw(st.integers(1, 25)), draw(st.integers(1, 5))
     g = torch.Generator().manual_seed(draw(seeds))
     q, c = (
@@ -64,18 +65,20 @@ def problems(draw):
     return q.to(draw(types)), c.to(draw(types)), t
 
 
-# --- ranks ------------------------------------------------------------------------------------------------------------
+# --- ranks ----------------------------------------------------------------------------------------
 @quick
 @given(problems(), st.sampled_from(["optimistic", "pessimistic"]))
 def test_ranks_are_those_of_a_naive_loop(problem, ties):
-    """tried: ties, doubled pictures, float16 and bfloat16; promised: the ranks of a loop over pictures, exactly."""
+    """tried: ties, doubled pictures, float16 and bfloat16;
+    promised: the ranks of a loop over pictures, exactly."""
     assert ranks(*problem, ties).tolist() == loop(*problem, ties)
 
 
 @quick
 @given(problems())
 def test_a_doubled_picture_costs_pessimists_one_place(problem):
-    """tried: the target's picture once more in the corpus; promised: optimistic ranks stay, pessimistic ones rise by one."""
+    """tried: the target's picture once more in the corpus;
+    promised: optimistic ranks stay, pessimistic ones rise by one."""
     q, c, t = problem[0][:1], problem[1], problem[2][:1]
     more = torch.cat([c, c[t]])
     assert torch.equal(ranks(q, c, t), ranks(q, more, t))
@@ -96,7 +99,8 @@ def test_one_number_that_is_none_is_refused(problem, value, in_corpus, seed):
 @quick
 @given(problems(), seeds)
 def test_the_order_of_corpus_and_queries_changes_nothing(problem, seed):
-    """tried: corpus and queries permuted, targets mapped; promised: the same ranks, permuted as the queries were."""
+    """tried: corpus and queries permuted, targets mapped;
+    promised: the same ranks, permuted as the queries were."""
     q, c, t = problem
     g = torch.Generator().manual_seed(seed)
     pictures, queries = torch.randperm(len(c), generator=g), torch.randperm(len(q), generator=g)
@@ -104,7 +108,7 @@ def test_the_order_of_corpus_and_queries_changes_nothing(problem, seed):
     assert torch.equal(moved, ranks(q, c, t)[queries])
 
 
-# --- metrics ----------------------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------
 @st.composite
 def tables(draw):
     q, r, top = (
@@ -118,7 +122,9 @@ def tables(draw):
 @quick
 @given(tables(), st.integers(1, 60), seeds)
 def test_laws_of_the_metrics(given, k, seed):
-    """tried: any table of ranks; promised: Hits never fall and are never below Recall, all within bounds, order of dialogues no matter."""
+    """tried: any table of ranks;
+    promised: Hits never fall and are never below Recall, all within bounds, order of dialogues no
+    matter."""
     table, top = given
     hits, recall, inverse, integral = (
         hits_at_k(table, k),
@@ -149,7 +155,8 @@ def test_laws_of_the_metrics(given, k, seed):
 @quick
 @given(tables(), seeds)
 def test_degradation_is_a_split(given, seed):
-    """tried: any two tables of ranks; promised: worse + equal + better = 1, and exchanging the two exchanges worse and better."""
+    """tried: any two tables of ranks;
+    promised: worse + equal + better = 1, and exchanging the two exchanges worse and better."""
     a, top = given
     b = torch.randint(0, top, a.shape, generator=torch.Generator().manual_seed(seed))
     one, other = degradation(a, b), degradation(b, a)
@@ -160,7 +167,8 @@ def test_degradation_is_a_split(given, seed):
 
 
 def test_a_bank_permuted_gives_the_same_metrics():
-    """tried: a bank's corpus and dialogues permuted; promised: a head ranks every dialogue as before."""
+    """tried: a bank's corpus and dialogues permuted;
+    promised: a head ranks every dialogue as before."""
     bank, head = toy_bank(), CosineGate()
     g = torch.Generator().manual_seed(1)
     pictures, queries = torch.randperm(200, generator=g), torch.randperm(60, generator=g)
@@ -171,7 +179,7 @@ def test_a_bank_permuted_gives_the_same_metrics():
     assert torch.equal(rank_table(head, moved), rank_table(head, bank)[queries])
 
 
-# --- fusions ----------------------------------------------------------------------------------------------------------
+# --- fusions --------------------------------------------------------------------------------------
 SMALL = dict(feature_dim=12, projection_dim=8, hidden_dim=16)
 
 
@@ -207,7 +215,8 @@ def fusions():
     st.booleans(),
 )
 def test_every_fusion_gives_unit_queries(model, n, seed, kind, round, training):
-    """tried: eleven fusions, any unit vectors, in training and not; promised: unit length, gate in 0..1, routing sums to 1."""
+    """tried: eleven fusions, any unit vectors, in training and not;
+    promised: unit length, gate in 0..1, routing sums to 1."""
     g = torch.Generator().manual_seed(seed)
     text, image = (F.normalize(torch.randn(n, 12, generator=g), dim=-1) for _ in range(2))
     if kind == "equal":
@@ -225,7 +234,7 @@ def test_every_fusion_gives_unit_queries(model, n, seed, kind, round, training):
         torch.testing.assert_close(fused.routing.sum(1), torch.ones(n))
 
 
-# --- saved and loaded ---------------------------------------------------------------------------------------------------
+# --- saved and loaded -----------------------------------------------------------------------------
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from([AdaFuSE, GateOnly, ExpertsOnly]),
@@ -237,7 +246,8 @@ def test_every_fusion_gives_unit_queries(model, n, seed, kind, round, training):
     st.one_of(st.none(), st.text(max_size=20)),
 )
 def test_a_head_read_back_is_the_head(kind, width, projection, hidden, experts, seed, about):
-    """tried: heads of any size, any words on their card; promised: the same weights to the bit, sizes, hash and words."""
+    """tried: heads of any size, any words on their card;
+    promised: the same weights to the bit, sizes, hash and words."""
     torch.manual_seed(seed)
     head = kind(width, projection, hidden, experts, encoder_hash=f"hash{seed}", trained_on=about)
     with torch.no_grad():
@@ -267,7 +277,8 @@ def test_a_head_read_back_is_the_head(kind, width, projection, hidden, experts, 
     st.booleans(),
 )
 def test_a_bank_read_back_is_the_bank(q, r, d, n, seed, repeated, readings):
-    """tried: banks of any size, repeated rows, -0.0 among the numbers; promised: the same to the bit (features are float16)."""
+    """tried: banks of any size, repeated rows, -0.0 among the numbers;
+    promised: the same to the bit (features are float16)."""
     g = torch.Generator().manual_seed(seed)
     make = lambda *shape: torch.randn(*shape, generator=g).half().float()
     text = make(q, r, d)
@@ -292,7 +303,8 @@ def test_a_bank_read_back_is_the_bank(q, r, d, n, seed, repeated, readings):
 @settings(max_examples=6, deadline=None)
 @given(st.integers(1, 3), seeds, st.sampled_from([AdaFuSE, CosineGate, GateOnly]))
 def test_a_training_checkpoint_read_back_goes_on_as_if_never_stored(stop, seed, kind):
-    """tried: training broken off after any epoch, resumed by another model object; promised: same weights and history to the bit."""
+    """tried: training broken off after any epoch, resumed by another model object;
+    promised: same weights and history to the bit."""
     bank, validation = toy_bank(48, seed=seed % 99), toy_bank(20, seed=5)
     make = lambda: (seed_everything(seed), kind() if kind is CosineGate else kind(**SMALL))[1]
     options = dict(batch_size=16, device="cpu", progress=False, seed=seed)

@@ -32,7 +32,7 @@ from adafuse_lite.files import open_picture
 MODULES = sorted(Path(adafuse_lite.__file__).parent.rglob("*.py"))
 
 
-# --- pickles and foreign code -------------------------------------------------------------------------------------------
+# --- pickles and foreign code ---------------------------------------------------------------------
 def called(tree):
     """The names that are called or imported in a module, with their arguments' names."""
     for node in ast.walk(tree):
@@ -45,7 +45,8 @@ def called(tree):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.name)
 def test_no_module_runs_what_it_reads(path):
-    """tried: every call and import of the package; promised: no pickle, torch.load, eval, exec, shell or remote code."""
+    """tried: every call and import of the package;
+    promised: no pickle, torch.load, eval, exec, shell or remote code."""
     for name, arguments in called(ast.parse(path.read_text(encoding="utf-8"))):
         last = name.rpartition(".")[2]
         assert last not in {
@@ -81,7 +82,8 @@ def test_no_module_runs_what_it_reads(path):
 
 @pytest.fixture
 def pickle_bytes(tmp_path):
-    """A pickle that makes a file when it is loaded, written by hand (protocol 0) so that no test needs the module."""
+    """A pickle that makes a file when it is loaded,
+    written by hand (protocol 0) so that no test needs the module."""
     mark = tmp_path / "ran"
     return mark, f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
 
@@ -114,8 +116,9 @@ LOADERS = {
 
 @pytest.mark.parametrize("kind", LOADERS)
 def test_pickles_in_place_of_weights(kind, tmp_path, pickle_bytes):
-    """tried: pickles that run a command, under all usual names, instead of each safetensors file and beside it; promised: refused
-    (or ignored, where the safetensors are there), never run."""
+    """tried: pickles that run a command, under all usual names, instead of each safetensors file
+    and beside it;
+    promised: refused (or ignored, where the safetensors are there), never run."""
     mark, evil = pickle_bytes
     folder = tmp_path / kind
     write(kind, folder)
@@ -144,7 +147,9 @@ def test_pickles_in_place_of_weights(kind, tmp_path, pickle_bytes):
 
 @pytest.mark.parametrize("kind", ["clip", "blip", "diffusion", "head"])
 def test_code_that_a_model_brings_along(kind, tmp_path):
-    """tried: Python files in model folders, named in auto_map and asked for by every setting there is; promised: never run."""
+    """tried: Python files in model folders, named in auto_map and asked for by every setting there
+    is;
+    promised: never run."""
     folder, mark = tmp_path / kind, tmp_path / "ran"
     write(kind, folder)
     for place in {folder, *(p.parent for p in folder.rglob("*.json"))}:
@@ -167,7 +172,7 @@ def test_code_that_a_model_brings_along(kind, tmp_path):
     assert not mark.exists()
 
 
-# --- paths and pictures -------------------------------------------------------------------------------------------------
+# --- paths and pictures ---------------------------------------------------------------------------
 def chatir(folder, name):
     (folder / "corpus.json").write_text(json.dumps([name]))
     (folder / "visdial.json").write_text(
@@ -193,7 +198,8 @@ def chatir(folder, name):
     ],
 )
 def test_names_that_lead_out_of_the_folder(tmp_path, name):
-    """tried: parent folders, absolute paths, symbolic links, zero bytes, names too long; promised: a refusal, no picture."""
+    """tried: parent folders, absolute paths, symbolic links, zero bytes, names too long;
+    promised: a refusal, no picture."""
     inside = tmp_path / "inside"
     (inside / "a").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
@@ -247,7 +253,8 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_pictures_that_are_none(tmp_path, kind):
-    """tried: pictures of 2,500 megapixels and more, cut short, of no kind; promised: refused or left out, in little memory."""
+    """tried: pictures of 2,500 megapixels and more, cut short, of no kind;
+    promised: refused or left out, in little memory."""
     (tmp_path / "a.png").write_bytes(BAD[kind])
     (tmp_path / "b.png").write_bytes(whole(format="PNG"))
     assert attempt(lambda: open_picture(tmp_path / "a.png")) is REFUSED
@@ -257,15 +264,18 @@ def test_pictures_that_are_none(tmp_path, kind):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 def test_pictures_of_every_mode(tmp_path, mode):
-    """tried: one-bit, grey, palette, transparent, CMYK, 16-bit and float pictures; promised: RGB."""
+    """tried: one-bit, grey, palette, transparent, CMYK, 16-bit and float pictures;
+    promised: RGB."""
     Image.new(mode, (9, 7)).save(tmp_path / "a.tif")
     found = open_picture(tmp_path / "a.tif")
     assert (found.mode, found.size) == ("RGB", (9, 7))
 
 
-# --- the network --------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
-    """tried: bundled models, benchmark, bank, search, local folders, with every connection an error; promised: none is tried."""
+    """tried: bundled models, benchmark, bank, search, local folders, with every connection an
+    error;
+    promised: none is tried."""
     tried = []
 
     def refuse(*args, **kwargs):
@@ -287,13 +297,14 @@ def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
     assert weights(AdaFuSE.from_pretrained(tmp_path / "head")) and not tried
 
 
-# --- texts --------------------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text",
     ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onmouseover='alert(1)"],
 )
 def test_html_of_a_picture_is_shown_not_run(text):
-    """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py); promised: escaped, nothing of it a tag."""
+    """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py);
+    promised: escaped, nothing of it a tag."""
     from adafuse_lite.game.widgets import picture
 
     made = picture(Image.new("RGB", (4, 4)), 8, text)

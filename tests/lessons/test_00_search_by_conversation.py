@@ -1,4 +1,5 @@
-"""What 00_search_by_conversation writes by hand is what the package does; its exercises and their checks."""
+"""What 00_search_by_conversation writes by hand is what the package does;
+its exercises and their checks."""
 
 import pytest
 import torch

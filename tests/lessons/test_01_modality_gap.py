@@ -1,4 +1,5 @@
-"""What 01_modality_gap writes by hand is what the package does, and its exercises tell right from wrong."""
+"""What 01_modality_gap writes by hand is what the package does,
+and its exercises tell right from wrong."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""What 02_noisy_addition writes by hand is what the package does, and its interventions do what they say."""
+"""What 02_noisy_addition writes by hand is what the package does,
+and its interventions do what they say."""
 
 import random
 from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"""What 03_gate_and_experts builds by hand is the package's head, and its exercises tell wrong answers apart."""
+"""What 03_gate_and_experts builds by hand is the package's head,
+and its exercises tell wrong answers apart."""
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def test_the_gradients_are_the_packages_gradients(lesson, pair):
 
 
 def test_dropout_stands_in_the_same_places(lesson, pair):
-    """Dropout of (almost) everything leaves the same nothing in both: gate one half's bias, no residual."""
+    """Dropout of (almost) everything leaves the same nothing in both:
+    gate one half's bias, no residual."""
     ours, packaged = heads(lesson, dropout=1.0)
     for a, b in zip(ours.train()(*pair), packaged.train()(*pair), strict=True):
         torch.testing.assert_close(a, b)

@@ -1,4 +1,5 @@
-"""05_evaluate: what it builds by hand is what the package does, its exercises work, and the study behind it is sound."""
+"""05_evaluate: what it builds by hand is what the package does,
+its exercises work, and the study behind it is sound."""
 
 import math
 import random
@@ -24,7 +25,7 @@ def lesson():
     return definitions("05_evaluate")
 
 
-# --- by hand and packaged ----------------------------------------------------------------------------------------------
+# --- by hand and packaged -------------------------------------------------------------------------
 def test_mrr_and_bri_are_the_packages(lesson):
     ranks = torch.randint(300, (50, 11), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(lesson["mrr_by_hand"](ranks), metrics.mrr(ranks))
@@ -147,10 +148,11 @@ def test_exercises():
     )
 
 
-# --- the study ---------------------------------------------------------------------------------------------------------
+# --- the study ------------------------------------------------------------------------------------
 @pytest.fixture
 def small(monkeypatch):
-    """Banks of the study, made up, 24 wide; with them and short trainings the study runs in seconds."""
+    """Banks of the study, made up, 24 wide;
+    with them and short trainings the study runs in seconds."""
 
     class Banks(study.Banks):
         def __getitem__(self, name):
@@ -349,5 +351,6 @@ def test_a_random_training_comes_out_as_stored():
         - metrics.recall_at_k(stored)
     ).abs()
     assert float(apart.max()) <= BAND, (
-        f"{name}, seed {seed}: Recall@10 is {float(apart.max()):.3f} away at round {int(apart.argmax())}"
+        f"{name}, seed {seed}: Recall@10 is {float(apart.max()):.3f} away "
+        f"at round {int(apart.argmax())}"
     )

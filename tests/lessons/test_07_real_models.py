@@ -1,4 +1,5 @@
-"""07_real_models runs on models that it has never seen, and what it writes out by hand is the package's own."""
+"""07_real_models runs on models that it has never seen,
+and what it writes out by hand is the package's own."""
 
 import json
 import re
@@ -23,7 +24,7 @@ def lesson():
     return definitions(NAME)
 
 
-# --- written out by hand ----------------------------------------------------------------------------------------------
+# --- written out by hand --------------------------------------------------------------------------
 @pytest.mark.parametrize("chunk", [1, 7, 50, 999])
 def test_the_search_by_hand_is_the_packages(lesson, chunk):
     torch.manual_seed(0)
@@ -67,7 +68,7 @@ def test_the_authors_names_are_the_packages_map(lesson):
     assert len(set(names)) == len(names)
 
 
-# --- splitting --------------------------------------------------------------------------------------------------------
+# --- splitting ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("dialogues", "count"), [(4, 12), (40, 400), (33, 33)])
 def test_no_picture_is_in_two_parts(lesson, dialogues, count):
     torch.manual_seed(count)
@@ -108,7 +109,7 @@ def test_the_hours_are_reckoned_right(lesson):
     assert hours(0, 3_600, 3_600, 1) == pytest.approx(1 + 1 / 3_600)  # drawn, then encoded
 
 
-# --- the exercises ----------------------------------------------------------------------------------------------------
+# --- the exercises --------------------------------------------------------------------------------
 def test_exercises():
     def too_early(tokens, limit):
         return (tokens < limit).sum(1)
@@ -130,10 +131,11 @@ def test_exercises():
     )
 
 
-# --- the whole way, on stand-ins --------------------------------------------------------------------------------------
+# --- the whole way, on stand-ins ------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory):
-    """A random BLIP, a random pipeline, a folder in ChatIR's layout and an album: nothing of them is Postcards'."""
+    """A random BLIP, a random pipeline,
+    a folder in ChatIR's layout and an album: nothing of them is Postcards'."""
     folder = tmp_path_factory.mktemp("stand-ins")
     tiny_models.write_blip(folder / "blip")
     tiny_models.write_generator(folder / "diffusion")
@@ -185,7 +187,8 @@ def test_the_notebook_runs_on_models_that_it_never_saw(stand_ins, tmp_path):
     assert re.search(r"encoder \(content hash\) \| \w{16} \|", said)
     kept = {p.name for p in (tmp_path / "kept").iterdir()}
     assert {"index", "bank", "head"} <= kept and "photos" not in kept and "benchmark" not in kept
-    # transformers has a word on the stand-in's configuration, and on a name that diffusers 0.39 imports; the notebook itself
+    # transformers has a word on the stand-in's configuration, and on a name that diffusers 0.39
+    # imports; the notebook itself
     # must be quiet
     of_libraries = (
         "[transformers] Model config",

@@ -1,4 +1,5 @@
-"""What the notebooks build by hand is what the package does: definitions are taken out of the notebook and compared."""
+"""What the notebooks build by hand is what the package does:
+definitions are taken out of the notebook and compared."""
 
 import pytest
 import torch

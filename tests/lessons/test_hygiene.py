@@ -108,7 +108,8 @@ def only_sets_up(cell):
 
 
 def test_results_are_said_in_words_and_compared(code):
-    """Of the cells with a result, 60 % say it in text that nbval compares: a picture alone is not compared."""
+    """Of the cells with a result, 60 % say it in text that nbval compares:
+    a picture alone is not compared."""
     results = [c for c in code if not only_sets_up(c)]
     said = [
         c

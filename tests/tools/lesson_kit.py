@@ -1,8 +1,10 @@
-"""Takes definitions and exercises out of the stored notebooks, so that tests can run them without the rest.
+"""Takes definitions and exercises out of the stored notebooks,
+so that tests can run them without the rest.
 
-An exercise is a code cell tagged `exercise`: functions to complete, a function `check_NAME` that takes the
-reader's function and returns "right" or a sentence on what is wrong, and a line that prints its word. The
-solution is the ```python block in the folded `<summary>Solution</summary>` of the next text cell.
+An exercise is a code cell tagged `exercise`: functions to complete, a function `check_NAME` that
+takes the reader's function and returns "right" or a sentence on what is wrong, and a line that
+prints its word. The solution is the ```python block in the folded `<summary>Solution</summary>` of
+the next text cell.
 """
 
 import ast
@@ -22,7 +24,8 @@ def is_python(cell):
 
 
 def definitions(name):
-    """Imports, functions, classes and plain constants of a notebook, by name; nothing else of it is run."""
+    """Imports, functions, classes and plain constants of a notebook,
+    by name; nothing else of it is run."""
     kept = []
     for cell in filter(is_python, cells(name)):
         for node in ast.parse(source(cell)).body:
@@ -59,7 +62,8 @@ def exercises(name):
 
 
 def try_exercises(name, wrong):
-    """Run every exercise of a notebook: the stub and all wrong answers are refused with a reason, the solution passes.
+    """Run every exercise of a notebook:
+    the stub and all wrong answers are refused with a reason, the solution passes.
 
     wrong: {function to complete: list of typical wrong answers}, at least two for each exercise.
     """

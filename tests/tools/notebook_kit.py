@@ -1,9 +1,9 @@
 """What the tests and tools know about the notebooks: where they are, how they are run, what each
 must begin with. Standard library only, so that any Python can run it.
 
-    python tests/tools/notebook_kit.py cells 04_train     the badge and the set-up cell of a notebook
-    python tests/tools/notebook_kit.py steps test         a command of the README, step by step
-    python tests/tools/notebook_kit.py address URL        a new public address, everywhere
+    python tests/tools/notebook_kit.py cells 04_train   badge and set-up cell of a notebook
+    python tests/tools/notebook_kit.py steps test       a command of the README, step by step
+    python tests/tools/notebook_kit.py address URL      a new public address, everywhere
 """
 
 import ast

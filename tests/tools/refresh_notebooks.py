@@ -2,9 +2,9 @@
 left out or, where nbval overlooks it, kept as it was: a second run on the same machine changes no
 byte. The picture of a cell tagged `figure-NAME` is also kept as figures/NAME.png.
 
-    python tests/tools/refresh_notebooks.py                 all of them
-    python tests/tools/refresh_notebooks.py 04_train        some
-    python tests/tools/refresh_notebooks.py --check         only say which would change (exit code 1)
+    python tests/tools/refresh_notebooks.py             all of them
+    python tests/tools/refresh_notebooks.py 04_train    some
+    python tests/tools/refresh_notebooks.py --check     only say which would change (exit code 1)
 """
 
 import argparse
@@ -52,7 +52,8 @@ def clean(notebook):
 
 
 def lighter(png):
-    """A picture (PNG in base64) with 256 colours, which nobody can tell from the full one in a figure."""
+    """A picture (PNG in base64) with 256 colours,
+    which nobody can tell from the full one in a figure."""
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if image.mode == "P":
         return png

@@ -109,7 +109,8 @@ def write_generator(folder):
 
 
 def write_blip(folder):
-    """Store a random BLIP for retrieval with a word-piece tokenizer of a few words; returns the model."""
+    """Store a random BLIP for retrieval with a word-piece tokenizer of a few words;
+    returns the model."""
     from transformers import (
         BertTokenizer,
         BlipConfig,
@@ -118,7 +119,8 @@ def write_blip(folder):
     )
 
     torch.manual_seed(0)
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] a the red blue barn tree is on left right what color ? , ##s".split()
+    special = "[PAD] [UNK] [CLS] [SEP] [MASK]".split()
+    words = special + "a the red blue barn tree is on left right what color ? , ##s".split()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     size = {

@@ -1,4 +1,5 @@
-"""A made-up feature bank in which text and picture each know a part of the target, the picture only sometimes."""
+"""A made-up feature bank in which text and picture each know a part of the target,
+the picture only sometimes."""
 
 from types import SimpleNamespace
 

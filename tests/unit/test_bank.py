@@ -236,7 +236,8 @@ def test_damaged_banks_are_refused(whole, tmp_path):
 
 
 def exchange(path, tensors):
-    """Put other tensors into a bank's file and into its list of checksums, as a faulty builder would."""
+    """Put other tensors into a bank's file and into its list of checksums,
+    as a faulty builder would."""
     listing = path.with_name("bank.json")
     meta = json.loads(listing.read_text())
     meta["fields"][path.stem] = write_tensors(path, tensors)
@@ -334,7 +335,8 @@ def test_banks_are_bundled():
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
 def test_bundled_entries_come_out_the_same_when_made_anew(folder, count=16):
-    """Drawn, encoded and read again through the pipelines, a random sample agrees with what is stored."""
+    """Drawn, encoded and read again through the pipelines,
+    a random sample agrees with what is stored."""
     style, split, *kind = folder.name.split(
         "-"
     )  # visdial-test-steps2: the first test dialogues, drawn in another way

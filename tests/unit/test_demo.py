@@ -1,4 +1,5 @@
-"""The demo's widgets, driven from Python: they show the game and pass on what is typed and clicked."""
+"""The demo's widgets, driven from Python:
+they show the game and pass on what is typed and clicked."""
 
 import asyncio
 import base64
@@ -283,7 +284,7 @@ def test_needs_no_widget_younger_than_colabs():
     assert found <= known
 
 
-# --- the parts --------------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 def test_gauge_bars_and_curve_say_it_in_words():
     assert "30 per cent" in gauge(0.3) and "30 %" in gauge(0.3)
     assert "set by hand to 80" in gauge(0.3, 0.8) and "80 %" in gauge(0.3, 0.8)
@@ -311,8 +312,20 @@ def luminance(color):
     )
 
 
-@pytest.mark.parametrize("ink, paper", [("#1f2328", "#ffffff"), ("#57606a", "#ffffff"), ("#57606a", "#f6f8fa"), ("#a1260d", "#f6f8fa"), ("#05603a", "#e2f3ec"),
-                                        ("#ffffff", "#0b5c8e"), ("#ffffff", "#00694d"), ("#1f2328", "#d8ecf8"), ("#1f2328", "#fff4d6")])  # fmt: skip
+@pytest.mark.parametrize(
+    "ink, paper",
+    [
+        ("#1f2328", "#ffffff"),
+        ("#57606a", "#ffffff"),
+        ("#57606a", "#f6f8fa"),
+        ("#a1260d", "#f6f8fa"),
+        ("#05603a", "#e2f3ec"),
+        ("#ffffff", "#0b5c8e"),
+        ("#ffffff", "#00694d"),
+        ("#1f2328", "#d8ecf8"),
+        ("#1f2328", "#fff4d6"),
+    ],
+)
 def test_contrast_is_enough(ink, paper):
     a, b = sorted((luminance(ink), luminance(paper)))
     assert (b + 0.05) / (a + 0.05) >= 4.5
@@ -329,7 +342,7 @@ def test_a_figure_of_a_game():
     plt.close(figure)
 
 
-# --- haste --------------------------------------------------------------------------------------------------------------
+# --- haste ----------------------------------------------------------------------------------------
 def slow(searcher, seconds=0.15):
     """The same searcher, whose drawings take a while."""
     draw = searcher.generator

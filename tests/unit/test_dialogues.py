@@ -8,7 +8,8 @@ import pytest
 from adafuse_lite.names import bundled
 from adafuse_lite.postcards import dialogues, world
 
-# Measured on the real files: words of the joined text at rounds 0, 5, 10; exact yes/no answers; the round from which
+# Measured on the real files: words of the joined text at rounds 0, 5, 10; exact yes/no answers; the
+# round from which
 # more than half of the texts are longer than CLIP's 77 tokens.
 REAL = {
     "visdial": ((11.8, 52.6, 93.8), 0.39, 7),
@@ -85,7 +86,8 @@ def test_flan_repeats_itself_and_spills(talks):
 
 
 def test_only_people_are_always_right(talks):
-    """People state what is true; machines err, on 5 to 35 % of the facts that they state after the caption."""
+    """People state what is true; machines err,
+    on 5 to 35 % of the facts that they state after the caption."""
     for style, some in talks.items():
         wrong = [
             getattr(scene, name) != value

@@ -1,4 +1,5 @@
-"""The head against the reference outputs, the baselines against their formulas, and what they refuse."""
+"""The head against the reference outputs,
+the baselines against their formulas, and what they refuse."""
 
 import json
 from pathlib import Path

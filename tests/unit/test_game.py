@@ -18,7 +18,8 @@ NAMES = list(world.ATTRIBUTES)
 
 
 class Words:
-    """A tiny encoder: a text is the sum of its words, a picture (seed in its first pixel) a random vector."""
+    """A tiny encoder: a text is the sum of its words,
+    a picture (seed in its first pixel) a random vector."""
 
     dim, limit, hash, device = 32, 77, "words", torch.device("cpu")
 
@@ -68,7 +69,9 @@ def small_searcher(count=60, head=True):
         torch.stack([encoder.encode_text([" ".join(vars(s).values())])[0] for s in scenes]), dim=-1
     )
     made = AdaFuSE(32, 16, 32, zero_init=False).eval() if head else None
-    return game.Searcher(encoder, Pencil(), made, features, lambda i: render.draw(scenes[i])), scenes
+    return game.Searcher(
+        encoder, Pencil(), made, features, lambda i: render.draw(scenes[i])
+    ), scenes
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def hide(searcher, scenes, target=7, **options):
     return game.Game(searcher, target, scenes[target], **options)
 
 
-# --- asking ---------------------------------------------------------------------------------------------------------
+# --- asking ---------------------------------------------------------------------------------------
 def test_every_value_has_phrases_of_its_own():
     for name, values in world.ATTRIBUTES.items():
         said = [game.phrases(name, value) for value in values]
@@ -193,7 +196,7 @@ def test_details_wait_until_the_thing_is_known(scenes):
     assert color.text == "what color is the bus?"
 
 
-@pytest.mark.parametrize("question, answer, known, gone", [
+HEARD = [
     (("sky", "open"), "I think it is Pink!", {"sky": "pink"}, set()),
     (("sky", "open"), "lovely", {"sky": None}, set()),
     (("sky", "open"), game.DONT_KNOW, {"sky": None}, set()),
@@ -206,7 +209,10 @@ def test_details_wait_until_the_thing_is_known(scenes):
     (("sky", "polar", "blue"), "yes", {"sky": "blue"}, set()),
     (("sky", "polar", "blue"), "no", {}, set()),
     (("sky", "polar", "blue"), "no, it is grey", {"sky": "grey"}, set()),
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("question, answer, known, gone", HEARD)
 def test_hears_free_answers(question, answer, known, gone):
     notes = game.Notes()
     notes.hear(game.Question(question[0], question[1], "a question?", *question[2:]), answer)
@@ -222,7 +228,7 @@ def test_calibration_finds_what_is_visible():
     assert found["animal"]["left"] > 0.9 and found["animal"]["temperature"] == 5.0
 
 
-# --- answering ------------------------------------------------------------------------------------------------------
+# --- answering ------------------------------------------------------------------------------------
 def test_the_answerer_tells_the_truth():
     scene = world.scenes("models", 1)[0]
     scene = type(scene)(
@@ -254,7 +260,7 @@ def test_the_answerer_tells_the_truth():
     assert game.Answerer(scene, 5).describe() == game.Answerer(scene, 5).describe()
 
 
-# --- prompts --------------------------------------------------------------------------------------------------------
+# --- prompts --------------------------------------------------------------------------------------
 def test_prompts_are_those_of_rewrite_for_dialogues():
     benchmark = load_benchmark("postcards", split="validation").limit(40)
     for dialogue in benchmark.dialogues:
@@ -276,7 +282,7 @@ def test_prompts_hold_statements_and_may_begin_with_a_question():
     )
 
 
-# --- searching ------------------------------------------------------------------------------------------------------
+# --- searching ------------------------------------------------------------------------------------
 def test_a_look_is_what_the_parts_give(searcher):
     dialogues = [
         ("a red barn",),
@@ -332,7 +338,7 @@ def test_another_encoders_head_is_refused(searcher):
         game.Searcher(searcher.encoder, Pencil(), head, searcher.features, None)
 
 
-# --- one game -------------------------------------------------------------------------------------------------------
+# --- one game -------------------------------------------------------------------------------------
 def test_a_game_goes_on_by_answers(searcher, scenes):
     played = hide(searcher, scenes)
     assert (
@@ -525,7 +531,7 @@ def test_two_threads_do_not_mix(searcher, scenes):
     assert all(r.look.used == r.look.gate for r in games[1].rounds)
 
 
-# --- many games -----------------------------------------------------------------------------------------------------
+# --- many games -----------------------------------------------------------------------------------
 def test_games_that_run_together_are_those_that_run_alone(searcher, scenes):
     targets = [3, 9, 20]
     together = game.play(searcher, [scenes[t] for t in targets], targets, rounds=4, keep=True)
@@ -585,7 +591,8 @@ def test_the_temperatures_are_those_of_validation(real):
 
 
 def test_the_questioner_sees_no_scene(real):
-    """Features and texts are all it gets: the same features with other scenes give the same questions."""
+    """Features and texts are all it gets:
+    the same features with other scenes give the same questions."""
     benchmark, searcher = real
     target = game.hidden_postcards(benchmark)[0]
     (look,) = searcher.look([("a red barn",)], [0])

@@ -76,7 +76,8 @@ def test_the_order_of_the_corpus_does_not_matter():
 
 @pytest.mark.parametrize("n", [1, 3, 7, metrics.QUERIES + 3])
 def test_pictures_that_equal_the_target_tie_with_it_wherever_they_are(n):
-    """Copies beside it, in another piece, at the ends of pieces: a product alone does not score them the same to the last digit."""
+    """Copies beside it, in another piece, at the ends of pieces: a product alone does not score
+    them the same to the last digit."""
     g = torch.Generator().manual_seed(0)
     end = 2 * metrics.PICTURES
     places = [0, 1, 700, metrics.PICTURES - 1, metrics.PICTURES, end, end + 76]
@@ -123,7 +124,9 @@ from pathlib import Path
 from adafuse_lite import ranks
 q, c, t = torch.randn(2064, 32), torch.randn(50000, 32), torch.arange(2064)
 ranks(q[:2], c[:64], t[:2])
-kilobytes = lambda what: int(re.search(what + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+def kilobytes(what):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(what + r":\\s+(\\d+)", status)[1])
 before = kilobytes("VmRSS")
 ranks(q, c, t)
 print((kilobytes("VmHWM") - before) / 1024)
@@ -132,14 +135,14 @@ print((kilobytes("VmHWM") - before) / 1024)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_ranks_need_little_memory():
-    """Peak of a process of its own; the width of the features hardly counts, all scores at once would take 516 MB.
+    """Peak of a process of its own; the width of the features hardly counts,
+    all scores at once would take 516 MB.
 
     Not ``ru_maxrss``: a child inherits its parent's, which hides what the child itself takes.
     """
     run = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
-    assert (
-        6 < float(run.stdout) < 80
-    )  # 8 of them are the scores: less would mean that nothing was measured
+    # 8 of them are the scores: less would mean that nothing was measured
+    assert 6 < float(run.stdout) < 80
 
 
 def seconds(function, repeats=3):

@@ -1,4 +1,5 @@
-"""The trainings of the bundled models: a few steps of each, and what an interruption leaves behind."""
+"""The trainings of the bundled models: a few steps of each,
+and what an interruption leaves behind."""
 
 import random
 

@@ -1,4 +1,5 @@
-"""The way of real models, photographs and benchmarks, walked with tiny stand-ins that the tests make themselves."""
+"""The way of real models, photographs and benchmarks,
+walked with tiny stand-ins that the tests make themselves."""
 
 import json
 import os
@@ -68,7 +69,7 @@ def album(tmp_path_factory):
     return folder
 
 
-# --- encoders ---------------------------------------------------------------------------------------------------------
+# --- encoders -------------------------------------------------------------------------------------
 def test_blip_gives_its_projected_features(models):
     encoder = load_encoder(str(models / "blip"), device="cpu")
     assert (encoder.dim, encoder.limit) == (16, 40)
@@ -126,7 +127,8 @@ def test_blip_refuses_what_is_damaged(models, tmp_path):
 
 
 def test_quickgelu_mismatch_is_told(models, tmp_path):
-    """OpenAI's weights want QuickGELU; with the plain model they give wrong features and no error."""
+    """OpenAI's weights want QuickGELU;
+    with the plain model they give wrong features and no error."""
     import open_clip
 
     with pytest.raises(InputError, match="quickgelu"):
@@ -136,7 +138,8 @@ def test_quickgelu_mismatch_is_told(models, tmp_path):
 
         def mismatched(*args, **kwargs):
             warnings.warn(
-                "QuickGELU mismatch between final model config (quick_gelu=False) and pretrained tag 'openai' (quick_gelu=True).",
+                "QuickGELU mismatch between final model config (quick_gelu=False) "
+                "and pretrained tag 'openai' (quick_gelu=True).",
                 stacklevel=2,
             )
 
@@ -154,13 +157,14 @@ import socket, sys, time
 def refuse(*a, **k): raise OSError("no network here")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
-from adafuse_lite import InputError
-from adafuse_lite import load_encoder
-from adafuse_lite import load_generator
-from adafuse_lite import AdaFuSE
+from adafuse_lite import AdaFuSE, InputError, load_encoder, load_generator
 start = time.time()
-for load in (lambda: load_encoder("ViT-B-32-quickgelu", "openai"), lambda: load_encoder("Salesforce/blip-itm-base-coco"),
-             lambda: load_generator("stabilityai/sd-turbo"), lambda: AdaFuSE.from_pretrained("somebody/some-head")):
+for load in (
+    lambda: load_encoder("ViT-B-32-quickgelu", "openai"),
+    lambda: load_encoder("Salesforce/blip-itm-base-coco"),
+    lambda: load_generator("stabilityai/sd-turbo"),
+    lambda: AdaFuSE.from_pretrained("somebody/some-head"),
+):
     try:
         load()
     except InputError as error:
@@ -190,7 +194,7 @@ def test_offline_each_download_is_named_in_seconds(tmp_path):
     assert "Retrying" not in run.stderr
 
 
-# --- generators and drawings ------------------------------------------------------------------------------------------
+# --- generators and drawings ----------------------------------------------------------------------
 def test_families_have_sensible_settings(models, tmp_path):
     import shutil
 
@@ -268,7 +272,7 @@ def test_drawings_that_lack_something_are_refused(few, tmp_path):
         drawings([name])
 
 
-# --- photographs ------------------------------------------------------------------------------------------------------
+# --- photographs ----------------------------------------------------------------------------------
 def test_photographs_are_indexed_once_and_found(models, album, tmp_path):
     encoder = load_encoder(str(models / "clip"), device="cpu")
     mine = sources.photos(album, progress=False)
@@ -333,7 +337,7 @@ def test_top_is_the_sorted_top_in_any_chunks(monkeypatch):
     assert top(query, corpus, 99)[1].shape == (4, 50)
 
 
-# --- benchmarks of one's own ------------------------------------------------------------------------------------------
+# --- benchmarks of one's own ----------------------------------------------------------------------
 def test_a_head_is_trained_on_captions(models, album):
     from adafuse_lite import fit
 
@@ -448,7 +452,8 @@ def test_a_saved_dataset_loads(tmp_path):
 
 
 def saved(folder, dialogs, images=None, columns=None):
-    """A dataset in ``folder``, saved by ``datasets``: a row for each dialogue, with pictures of the world."""
+    """A dataset in ``folder``, saved by ``datasets``:
+    a row for each dialogue, with pictures of the world."""
     import datasets
 
     scenes = world.scenes("models", len(dialogs) + 3)
@@ -507,7 +512,8 @@ def test_a_dataset_of_texts_or_of_other_columns_is_told(tmp_path):
 
 
 def test_datasets_of_equal_names_do_not_share_features(tmp_path):
-    """An index, and the parts of a build, belong to the pictures: those of another dataset have the names 000000, ... as well."""
+    """An index, and the parts of a build, belong to the pictures: those of another dataset have the
+    names 000000, ... as well."""
     encoder, scenes = load_encoder("postcards", device="cpu"), world.scenes("models", 6)
     one, other = (
         load_benchmark(
@@ -523,7 +529,9 @@ def test_datasets_of_equal_names_do_not_share_features(tmp_path):
     second = index_pictures(other, encoder, tmp_path / "index")
     assert (first.features - second.features).abs().max() > 0.05
     assert torch.allclose(
-        second.features, encoder.encode_images([render.draw(s) for s in scenes[3:]]).cpu(), atol=2e-3
+        second.features,
+        encoder.encode_images([render.draw(s) for s in scenes[3:]]).cpu(),
+        atol=2e-3,
     )
 
 
@@ -564,7 +572,7 @@ def test_the_real_dialogues_load(style):
         assert tidy.report["stray 'Answer:'"] == 0
 
 
-# --- more than one process --------------------------------------------------------------------------------------------
+# --- more than one process ------------------------------------------------------------------------
 def test_two_processes_and_a_killed_one_give_the_same_bank(models, few, tmp_path):
     write_benchmark(few, tmp_path / "world")
     own = [
@@ -649,7 +657,7 @@ def test_shares_by_hand_give_the_same_bank(models, tmp_path, monkeypatch):
     assert one.meta == two.meta and torch.equal(one.generated, two.generated)
 
 
-# --- the head ---------------------------------------------------------------------------------------------------------
+# --- the head -------------------------------------------------------------------------------------
 def test_the_card_says_what_a_head_was_trained_on(tmp_path):
     head = AdaFuSE(16, 8, 8, encoder_hash="abc", trained_on="3 dialogues about barns")
     head.save_pretrained(tmp_path)

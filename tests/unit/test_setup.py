@@ -67,7 +67,8 @@ def test_the_license_is_mit():
 
 
 def test_the_public_address_is_in_one_place():
-    """Badges and set-up cells are compared in lessons/test_hygiene.py; here: no other file has it."""
+    """Badges and set-up cells are compared in lessons/test_hygiene.py;
+    here: no other file has it."""
     assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", notebook_kit.address())
     for path, text in tracked_texts():
         if path.suffix == ".ipynb" or path.name == "pyproject.toml":

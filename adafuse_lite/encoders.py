@@ -1,33 +1,30 @@
 """Dual encoders: texts and pictures to unit vectors of one space.
 
-The bundled encoder is an ``open_clip`` model in a local directory, so any other ``open_clip`` model is one name away, and so
-is BLIP for retrieval (``transformers``), the encoder of the paper.
+The bundled encoder is an ``open_clip`` model in a local directory, so any other ``open_clip`` model
+is one name away, and so is BLIP for retrieval (``transformers``), the encoder of the paper.
 """
 
-import warnings
-from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from unittest import mock
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.pretrained import download_pretrained_from_hf
+from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from .checks import check_pictures, check_texts, first_line
+from .checks import all_finite, check_pictures, check_texts
 from .device import pick_device
 from .errors import InputError
-from .files import content_hash, halved, read_json, read_tensors, write_json, write_tensors
-from .names import DEFAULT, bundled, local_first, local_folder, looks_like_a_path
+from .files import content_hash, halved, read_json, read_tensors
+from .names import DEFAULT, bundled, files_of, load_model, local_folder, looks_like_a_path
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
+# Of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
+TOKENIZER = "tokenizer.json tokenizer_config.json vocab.json merges.txt special_tokens_map.json"
+NO_PICKLE = "restore it, or save the model as safetensors (pickled weights are not loaded)"
+REMEDY = (
+    "check the name, or choose a pair of open_clip.list_pretrained(), and the connection, or fetch "
+    "it once with huggingface_hub.snapshot_download and give that folder"
 )
 BLIP_LIMIT = 256  # tokens that ADaFuSE reads of a dialogue (its released code)
 
@@ -35,20 +32,16 @@ BLIP_LIMIT = 256  # tokens that ADaFuSE reads of a dialogue (its released code)
 class Encoder:
     """An ``open_clip`` model with its own tokenizer and preprocessing.
 
-    ``.dim``: width of the features; ``.limit``: tokens read of a text, start and end included; ``.hash``: content hash.
-    Models that are not bundled compute in half precision on an NVIDIA GPU (``half``), all others in float32.
+    ``.dim``: width of the features; ``.limit``: tokens read of a text, start and end included;
+    ``.hash``: content of the files it is made of, or of the weights. Models that are not bundled
+    compute in half precision on an NVIDIA GPU (``half``), all others in float32.
     """
 
     def __init__(self, model, tokenizer, preprocess, made_of, limit, device=None, half=False):
         self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.tokenizer, self.preprocess, self._made_of, self.limit = (
-            tokenizer,
-            preprocess,
-            made_of,
-            limit,
-        )
-        self._half = half and self.device.type == "cuda"
+        self.tokenizer, self.preprocess, self.limit = tokenizer, preprocess, limit
+        self._made_of, self._half = made_of, half and self.device.type == "cuda"
         self.dim = self.encode_text(["a"]).shape[1]
 
     @cached_property
@@ -56,7 +49,10 @@ class Encoder:
         return content_hash(*(self._made_of or [halved(self.model.state_dict()), self.limit]))
 
     def encode_text(self, texts, batch=256):
-        """Texts -> [n, dim], unit length, float32, on the encoder's device. Texts are cut at ``limit`` tokens; ``cut`` tells which."""
+        """Texts -> [n, dim], unit length, float32, on the encoder's device.
+
+        Texts are cut at ``limit`` tokens; ``cut`` tells which.
+        """
         check_texts(texts)
         return self._unit(self._texts, list(texts), batch)
 
@@ -67,13 +63,14 @@ class Encoder:
 
     @torch.no_grad()
     def _unit(self, encode, items, batch):
+        if not items:
+            return torch.empty(0, self.dim, device=self.device)
         with torch.autocast(self.device.type, torch.float16, enabled=self._half):
             parts = [encode(items[i : i + batch]).float() for i in range(0, len(items), batch)]
-        return (
-            F.normalize(torch.cat(parts), dim=-1)
-            if parts
-            else torch.empty(0, self.dim, device=self.device)
-        )
+        features = torch.cat(parts)
+        if not all_finite(features):
+            raise InputError("The encoder gives NaN or infinite features: check its weights.")
+        return F.normalize(features, dim=-1)
 
     def cut(self, texts):
         """Whether each text is longer than ``limit`` (list of bool; its sum counts them)."""
@@ -84,43 +81,33 @@ class Encoder:
         return self.model.encode_text(self.tokenizer(texts).to(self.device))
 
     def _images(self, images):
-        return self.model.encode_image(
-            torch.stack([self.preprocess(x.convert("RGB")) for x in images]).to(self.device)
-        )
+        pixels = torch.stack([self.preprocess(image.convert("RGB")) for image in images])
+        return self.model.encode_image(pixels.to(self.device))
 
     def count_tokens(self, texts):
-        """How many tokens each text has, start and end included; one longer than ``limit`` is cut when encoded."""
+        """How many tokens each text has, start and end included, before it is cut (list of int)."""
         check_texts(texts)
         if hasattr(self.tokenizer, "encode"):  # open_clip's own CLIP tokenizer
             return [len(self.tokenizer.encode(text)) + 2 for text in texts]
         clean = getattr(self.tokenizer, "clean_fn", str)
-        return [
-            len(ids)
-            for ids in self.tokenizer.tokenizer([clean(t) for t in texts], verbose=False)[
-                "input_ids"
-            ]
-        ]
+        rows = self.tokenizer.tokenizer([clean(text) for text in texts], verbose=False)
+        return [len(ids) for ids in rows["input_ids"]]
 
 
 class BlipEncoder(Encoder):
-    """BLIP for retrieval of ``transformers``: the features behind its projections, without the cross-attention."""
+    """BLIP for retrieval: the features behind its projections, without the cross-attention."""
 
     def _texts(self, texts):
-        tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.limit, return_tensors="pt"
-        ).to(self.device)
-        read = self.model.text_encoder(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
-        )
-        return self.model.text_proj(
-            read.last_hidden_state[:, 0]
-        )  # the first token stands for the text
+        options = {"padding": True, "truncation": True, "max_length": self.limit}
+        tokens = self.tokenizer(texts, **options, return_tensors="pt").to(self.device)
+        inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+        states = self.model.text_encoder(**inputs).last_hidden_state
+        return self.model.text_proj(states[:, 0])  # the first token stands for the text
 
     def _images(self, images):
-        pixels = self.preprocess([x.convert("RGB") for x in images], return_tensors="pt")[
-            "pixel_values"
-        ].to(self.device)
-        return self.model.vision_proj(self.model.vision_model(pixels).last_hidden_state[:, 0])
+        pixels = self.preprocess([image.convert("RGB") for image in images], return_tensors="pt")
+        states = self.model.vision_model(pixels["pixel_values"].to(self.device)).last_hidden_state
+        return self.model.vision_proj(states[:, 0])
 
     def count_tokens(self, texts):
         check_texts(texts)
@@ -128,156 +115,85 @@ class BlipEncoder(Encoder):
 
 
 def load_encoder(name=DEFAULT, pretrained=None, device=None):
-    """The encoder called ``name``: "postcards", a local ``open_clip`` directory, an ``open_clip`` model, or a BLIP retrieval
-    model of ``transformers`` (a local directory, or a name on the hub such as "Salesforce/blip-itm-base-coco").
+    """The encoder called ``name``: a bundled world's, a model of ``open_clip`` or one of BLIP.
 
-    ``pretrained`` is the weights' tag of an ``open_clip`` model (``open_clip.list_pretrained()`` lists the pairs). The
-    device is a GPU if there is one and no other is given. Raises ``InputError`` for weights that are missing, damaged or
-    pickled.
+    Of ``open_clip``: its directory, one on the hub ("hf-hub:..."), or a pair of name and weights'
+    tag (``pretrained``) of ``open_clip.list_pretrained()``. BLIP for retrieval: its directory, or a
+    name on the hub such as "Salesforce/blip-itm-base-coco". The device is a GPU if there is one and
+    no other is given. Raises ``InputError`` for weights that are missing, damaged or pickled.
     """
-    folder, own = local_folder(name, "encoder"), bundled(name, "encoder") is not None
+    folder = local_folder(name, "encoder")
     if folder is None and looks_like_a_path(name):
-        raise InputError(
-            f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of a model."
-        )
-    if (folder and (folder / "config.json").exists()) or (
-        folder is None and not pretrained and "blip" in name.lower()
-    ):
-        return _load_blip(name, folder, device)
-    with nullcontext():
-        if folder:
-            config = read_json(
-                folder / CONFIG, "restore it, or name a directory that open_clip wrote"
-            )
-            read_tensors(
-                folder / WEIGHTS,
-                "restore it, or save the model as safetensors (pickled weights are not loaded)",
-            )
-            # A name of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
-            files = [folder / n for n in (CONFIG, WEIGHTS) + TOKENIZER if (folder / n).exists()]
-            text = config.get("model_cfg")
-            text = text.get("text_cfg") if isinstance(text, dict) else None
-            if not isinstance(text, dict):
-                raise InputError(
-                    f"{folder / CONFIG} describes no open_clip model: restore it, or save the model anew."
-                )
-            if text.get("hf_tokenizer_name") and folder / TOKENIZER[0] not in files:
-                raise InputError(
-                    f"{folder / TOKENIZER[0]} is missing: restore it, or save the tokenizer beside the model."
-                )
-            source, pretrained = f"local-dir:{folder}", None
-        else:
-            source, files = name, None
-            _refuse_pickles(name, pretrained)
-        try:
-            with warnings.catch_warnings(), no_code_of_models():
-                warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
-                model, _, preprocess = open_clip.create_model_and_transforms(
-                    source, pretrained=pretrained
-                )
-                tokenizer = open_clip.get_tokenizer(source)
-            return Encoder(
-                model, tokenizer, preprocess, files, tokenizer.context_length, device, half=not own
-            )
-        except Exception as error:
-            raise InputError(
-                f"{name}: open_clip cannot load it ({first_line(error)}); choose a pair of "
-                "open_clip.list_pretrained(), with '-quickgelu' where the weights want it."
-            ) from error
+        raise InputError(f"{name} is no folder: give an open_clip or BLIP directory, or a name.")
+    kind, load = Encoder, partial(_open_clip_pair, name, pretrained)
+    if (folder / "config.json").exists() if folder else "blip" in name.lower() and not pretrained:
+        kind, load = BlipEncoder, partial(_blip, name, folder)
+    elif folder or name.startswith("hf-hub:"):
+        load = partial(_open_clip_directory, name, folder)
+    parts = load_model(load, name, folder, REMEDY)
+    return kind(*parts, device, half=bundled(name, "encoder") is None)
 
 
-@contextmanager
-def no_code_of_models():
-    """Within it, transformers neither runs code that a model brings along nor asks whether it may: an ``open_clip_config.json``
-    can hold ``{"tokenizer_kwargs": {"trust_remote_code": true}}``, which ``open_clip`` passes on."""
-    from transformers import dynamic_module_utils
+# Each of these gives what an encoder is made of: model, tokenizer, preprocess, made_of, limit.
+def _open_clip_directory(name, folder, local_files_only):
+    patterns = ["*.json", "*.txt", "*.model", WEIGHTS]
+    source = files_of(name.removeprefix("hf-hub:"), folder, patterns, local_files_only)
+    config = read_json(source / CONFIG, "restore it, or name a directory that open_clip wrote")
+    read_tensors(source / WEIGHTS, NO_PICKLE)
+    text = config["model_cfg"]["text_cfg"]
+    if ":" in config["model_cfg"]["vision_cfg"].get("timm_model_name", ""):
+        raise InputError(f"{source / CONFIG} describes a model that lies elsewhere: name that one.")
+    paths = [source / file for file in (CONFIG, WEIGHTS, *TOKENIZER.split())]
+    if text.get("hf_tokenizer_name") and not paths[2].exists():
+        raise InputError(f"{paths[2]} is missing: restore it, or save it beside the model.")
+    made_of = [path for path in paths if path.exists()] if folder else None
+    return _open_clip(f"local-dir:{source}", text, made_of, local_files_only)
 
-    made = open_clip.factory.HFTokenizer
-    safe = lambda *args, **kwargs: made(*args, **{**kwargs, "trust_remote_code": False})
-    with (
-        mock.patch.object(open_clip.factory, "HFTokenizer", safe),
-        mock.patch.object(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0),
-    ):
-        yield
+
+def _open_clip_pair(name, pretrained, local_files_only):
+    if not pretrained:
+        raise InputError(f"{name}: say which weights, by a pair of open_clip.list_pretrained().")
+    config = open_clip.get_model_config(name.replace("/", "-"))
+    published = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
+    weights = Path(pretrained)
+    if published:
+        if published.get("quick_gelu", False) != config.get("quick_gelu", False):
+            raise InputError(f"{name}: {pretrained} wants '-quickgelu' in the name, or none there.")
+        repository, _, file = published["hf_hub"].rpartition("/")
+        file = Path(file or WEIGHTS).with_suffix(".safetensors").name
+        weights = files_of(repository, None, [file], local_files_only) / file
+    if weights.suffix != ".safetensors":
+        raise InputError(f"{name}: {pretrained} is not a safetensors file, and no other is loaded.")
+    read_tensors(weights, "choose weights that are published as safetensors")
+    options = {"pretrained": str(weights), "force_preprocess_cfg": published}
+    return _open_clip(name, config["text_cfg"], None, local_files_only, **options)
 
 
-def _load_blip(name, folder, device):
+def _open_clip(source, text, made_of, local_files_only, **options):
+    if tower := text.get("hf_model_name"):  # described in a repository of its own
+        described = str(files_of(tower, None, ["*.json"], local_files_only))
+        local = {"hf_model_name": described, "hf_model_pretrained": False}
+        options["text_cfg"] = {**text, **local}
+    model = open_clip.create_model(source, **options)
+    preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    where = {"local_files_only": local_files_only, "trust_remote_code": False}
+    tokenizer = open_clip.get_tokenizer(source, **(where if text.get("hf_tokenizer_name") else {}))
+    return model, tokenizer, preprocess, made_of, tokenizer.context_length
+
+
+def _blip(name, folder, local_files_only):
     from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
-    if (
-        folder
-        and (kind := read_json(folder / "config.json", "restore it").get("model_type")) != "blip"
-    ):
-        raise InputError(
-            f"{folder} holds a model of type {kind}: give an open_clip directory or BLIP for retrieval."
-        )
+    described = files_of(name, folder, ["*.json"], local_files_only)
+    kind = read_json(described / "config.json", "restore it").get("model_type")
+    if kind != "blip":
+        raise InputError(f"{name} holds a model of type {kind}: give one of open_clip or BLIP.")
     if folder:
-        read_tensors(
-            folder / "model.safetensors",
-            "restore it, or save the model as safetensors (pickled weights are not loaded)",
-        )
+        read_tensors(folder / "model.safetensors", NO_PICKLE)
     source = str(folder or name)
-    try:
-        with nullcontext():
-            model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            preprocess = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:
-        raise InputError(
-            f"{name}: transformers cannot load it as BLIP for retrieval ({first_line(error)}); check the name "
-            "and the connection, or download it once with huggingface_hub.snapshot_download (a revision that has "
-            "model.safetensors) and give that folder."
-        ) from error
+    where = {"local_files_only": local_files_only, "trust_remote_code": False}
+    model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True, **where)
+    tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    preprocess = AutoImageProcessor.from_pretrained(source, **where)
     limit = min(BLIP_LIMIT, model.config.text_config.max_position_embeddings)
-    return BlipEncoder(model, tokenizer, preprocess, None, limit, device, half=True)
-
-
-def _refuse_pickles(name, pretrained):
-    """Find the weights as open_clip will, and refuse them unless they are safetensors."""
-    try:
-        if name.startswith("hf-hub:"):
-            path = download_pretrained_from_hf(name.removeprefix("hf-hub:"))
-        elif not pretrained:
-            raise InputError(
-                f"{name}: say which weights are meant, as in pretrained='openai'; "
-                "open_clip.list_pretrained() lists them."
-            )
-        else:
-            known = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
-            path = open_clip.download_pretrained(known) if known else pretrained
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{name}: the weights cannot be fetched ({first_line(error)}); check the name and the "
-            "connection, download it once with huggingface_hub.snapshot_download, or give a local "
-            "open_clip directory."
-        ) from error
-    if Path(path).suffix != ".safetensors":
-        raise InputError(
-            f"{name}: the weights {Path(path).name} are not a safetensors file, and no other kind is loaded; "
-            "choose weights that are published as safetensors."
-        )
-    if Path(path).exists():
-        read_tensors(path, "fetch it again")
-
-
-def save_encoder(model, config, tokenizer, folder):
-    """Store a trained ``open_clip`` CLIP model as an ``open_clip`` local directory, in float16.
-
-    ``config`` is the model config whose ``text_cfg`` holds ``hf_tokenizer_name``; ``tokenizer`` is a ``transformers`` one
-    and is stored in the same directory, where ``open_clip`` looks for it. Pictures of ``image_size`` pass unchanged but for the
-    mapping of 0..255 to -1..1.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-    preprocess = {
-        "size": config["vision_cfg"]["image_size"],
-        "mean": [0.5] * 3,
-        "std": [0.5] * 3,
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    }
-    write_tensors(folder / WEIGHTS, halved(model.state_dict()))
-    write_json(folder / CONFIG, {"model_cfg": config, "preprocess_cfg": preprocess})
+    return model, tokenizer, preprocess, None, limit

@@ -3,7 +3,12 @@
 Nothing behind it asks which world it works in: "postcards" and "ViT-B-32" go the same way.
 """
 
+import json
+from contextlib import suppress
 from pathlib import Path
+
+from .checks import first_line
+from .errors import InputError
 
 DATA = Path(__file__).parent / "postcards" / "data"
 DEFAULT = "postcards"
@@ -46,3 +51,44 @@ def local_first(load, folder=None):
         if folder is not None:
             raise
         return load(local_files_only=False)
+
+
+def load_model(load, name, folder, remedy):
+    """The same; what a library says where it fails ends as ``InputError`` with the ``remedy``."""
+    try:
+        return local_first(load, folder)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} cannot be loaded ({first_line(error)}): {remedy}.") from error
+
+
+def files_of(name, folder, patterns, local_files_only):
+    """The model's folder: ``folder``, or that of the files of a repository on the hub that fit the
+    patterns (list of str). Raises ``InputError`` for a model that brings Python code.
+
+    Without a connection it fails at once, where the libraries' own downloads try for half a minute.
+    """
+    from huggingface_hub import snapshot_download
+
+    if folder is None:
+        options = {"allow_patterns": patterns, "local_files_only": local_files_only}
+        folder = Path(snapshot_download(name, **options))
+    refuse_code(folder)
+    return folder
+
+
+def refuse_code(folder):
+    """Refuse a model whose JSON files name Python code of its own for a library to run."""
+
+    def look(held):
+        if isinstance(held.get("auto_map"), dict | list) or held.get("trust_remote_code") is True:
+            raise InputError(
+                f"{path} names Python code that comes with the model, and no such code is run: "
+                "choose a model that its library loads without trust_remote_code."
+            )
+        return held
+
+    for path in sorted(folder.rglob("*.json")):
+        with suppress(UnicodeError, json.JSONDecodeError, RecursionError):  # told by who reads it
+            json.loads(path.read_text(encoding="utf-8"), object_hook=look)

@@ -37,6 +37,18 @@ DETAILS = {
 }
 
 
+def thing_of(name):
+    """The thing that an attribute belongs to, or None ("roof" -> "building", "sky" -> None)."""
+    return next((t for t, details in DETAILS.items() if name == t or name in details), None)
+
+
+def kind_of(name):
+    """What phrases an attribute shares with others: "color", "place", or its own name."""
+    if name == "wall" or name.endswith("_color"):
+        return "color"
+    return "place" if name.endswith("_place") else name
+
+
 @dataclass(frozen=True)
 class Scene:
     """One postcard in words; each field holds one of ``ATTRIBUTES[field]``."""

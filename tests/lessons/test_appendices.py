@@ -31,7 +31,7 @@ def caught(monkeypatch):
         kept.update(modules, loss=loss)
         return []
 
-    monkeypatch.setattr(pretrain, "train", train)
+    monkeypatch.setattr(pretrain, "train_loop", train)
     return kept
 
 
@@ -142,7 +142,7 @@ def test_exercise_of_a2():
 
 def test_log_keeps_every_tenth_step(tmp_path):
     step = torch.nn.Linear(1, 1)
-    log = pretrain.train(
+    log = pretrain.train_loop(
         tmp_path, "line", 21, 1e-3, lambda i, rng: (step.weight.sum(), {"more": i}), line=step
     )
     pretrain.write_log(tmp_path / "checkpoint.safetensors", tmp_path / "logs" / "line.csv")

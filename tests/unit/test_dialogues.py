@@ -109,4 +109,7 @@ def test_facts_only_grow(talks):
 
 def test_some_questions_are_about_what_is_not_there(talks):
     texts = [e for _, es, _ in talks["visdial"] for e in es[1:]]
-    assert mean(any(f"{word}?" in t for word in dialogues.ABSENT) for t in texts) > 0.05
+    assert (
+        mean(any(f"{word}?" in t for word in dialogues.IDLE_QUESTIONS["absent"]) for t in texts)
+        > 0.05
+    )

@@ -65,7 +65,7 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(tmp_path):
             x = torch.randn(8, 4) + rng.random()
             return (model(x) - x).square().mean(), {"half": 0.5}
 
-        return model, pretrain.train(
+        return model, pretrain.train_loop(
             out, "toy", 10, 1e-2, loss, save_every=3, warmup=2, model=model
         )
 

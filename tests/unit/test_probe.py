@@ -9,15 +9,7 @@ from PIL import Image
 
 from adafuse_lite import InputError
 from adafuse_lite.postcards import pretrain, render, world
-from adafuse_lite.postcards.probe import (
-    FOLDER,
-    SIZES,
-    WEIGHTS,
-    Probe,
-    accuracies,
-    load_probe,
-    train_probe,
-)
+from adafuse_lite.postcards.probe import FOLDER, SIZES, WEIGHTS, Probe, accuracies, load_probe
 
 SCENES = world.scenes("models", 64, 11)
 bundled = pytest.mark.skipif(not (FOLDER / WEIGHTS).exists(), reason="data/models/probe is absent")
@@ -50,9 +42,9 @@ def test_readings_are_codes(stored):
 
 def test_training_learns_and_goes_on(tmp_path):
     pixels = pretrain.pictures(SCENES)
-    probe, log = train_probe(tmp_path, SCENES, pixels, 12, batch=32)
+    probe, log = pretrain.train_probe(tmp_path, SCENES, pixels, 12, batch=32)
     assert log[-1]["loss"] < log[0]["loss"]
-    again, more = train_probe(tmp_path, SCENES, pixels, 12, batch=32)
+    again, more = pretrain.train_probe(tmp_path, SCENES, pixels, 12, batch=32)
     assert more == log
     images = [render.draw(s) for s in SCENES]
     assert torch.equal(again.read(images), probe.read(images))

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin
 
 from .errors import InputError
 from .files import read_tensors, write_tensors
-from .names import bundled, local_first
+from .names import files_of, local_first, local_folder, looks_like_a_path
 
 WEIGHTS = "model.safetensors"
 # Our module -> its name in the authors' released checkpoints.
@@ -63,15 +63,17 @@ class StoredHead(
 
         It comes in evaluation mode and frozen; ``requires_grad_()`` lets it learn on.
         """
-        folder = Path(bundled(name, "head") or name)
-        is_path = isinstance(name, Path) or folder.is_dir()
-        load = lambda **more: super(StoredHead, cls).from_pretrained(
-            folder if is_path else name, **{"strict": True, **options, **more}
-        )
-        try:
-            if is_path and not folder.is_dir():
+        folder = local_folder(name, "head")
+        path = isinstance(name, Path) or looks_like_a_path(name)
+
+        def load(local_files_only):
+            if folder is None and path:
                 raise FileNotFoundError("there is no such folder")
-            return local_first(load, folder if is_path else None)
+            files = files_of(name, folder, ["config.json", WEIGHTS], local_files_only)
+            return super(StoredHead, cls).from_pretrained(files, **{"strict": True, **options})
+
+        try:
+            return local_first(load, folder)
         except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160].rstrip(".")
             raise InputError(
@@ -80,15 +82,13 @@ class StoredHead(
             ) from error
 
     @classmethod
-    def _from_pretrained(cls, *, model_id, map_location="cpu", strict=True, **options):
-        names = ("revision", "cache_dir", "token", "force_download", "local_files_only")
-        where = {name: options.pop(name, None) for name in names}
-        path = Path(model_id) / WEIGHTS
-        if not Path(model_id).is_dir():
-            path = hf_hub_download(model_id, WEIGHTS, **where)
-        weights = read_tensors(path, "restore it, or train the head anew")
+    def _from_pretrained(cls, *, model_id, map_location="cpu", strict=True, **settings):
+        """The mixin's call: ``model_id`` is the folder, ``settings`` are those of its config."""
+        of_the_hub = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        settings = {name: x for name, x in settings.items() if name not in of_the_hub}
+        weights = read_tensors(Path(model_id) / WEIGHTS, "restore it, or train the head anew")
         with torch.device("meta"):  # no memory is taken before the sizes are known to be right
-            head = cls(**options)
+            head = cls(**settings)
         weights = {k: v.to(map_location, torch.float32, copy=True) for k, v in weights.items()}
         head.load_state_dict(weights, strict=strict, assign=True)
         return head.eval().requires_grad_(False)

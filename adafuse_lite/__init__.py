@@ -18,7 +18,8 @@ _ROOMS = {
     "sources": "load_benchmark write_benchmark photos pairs",
     "reformulate": "rewrite",
     "encoders": "load_encoder",
-    "generators": "load_generator Drawings",
+    "generators": "load_generator",
+    "drawings": "Drawings",
     "bank": "FeatureBank load_bank",
     "build": "build_bank",
     "fusion": "Fusion AdaFuSE GateOnly ExpertsOnly TextOnly ImageOnly FixedWeight DAR CosineGate "

@@ -16,10 +16,11 @@ from tqdm.auto import tqdm
 from .bank import FeatureBank
 from .checks import all_finite
 from .device import pick_device
+from .drawings import Drawings
 from .encoders import load_encoder
 from .errors import InputError
 from .files import content_hash, make_folder, read_tensors, write_tensors
-from .generators import Drawings, load_generator
+from .generators import load_generator
 from .names import DEFAULT, bundled
 from .sources import load_benchmark
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -135,3 +136,88 @@ def test_open_clip_names_need_weights_that_are_safetensors(tmp_path):
     pickled.write_bytes(b"")
     with pytest.raises(InputError, match="not a safetensors file"):
         load_encoder("ViT-B-32", pretrained=str(pickled))
+
+
+# --- BLIP -----------------------------------------------------------------------------------------
+
+
+def test_blip_gives_its_projected_features(models):
+    encoder = load_encoder(str(models / "blip"), device="cpu")
+    assert (encoder.dim, encoder.limit) == (16, 40)
+    pictures = [render.draw(s) for s in world.scenes("models", 3)]
+    texts = ["a red barn", "the tree is on the left , what color ?", "blue"]
+    assert encoder.encode_text(texts).norm(dim=1) == pytest.approx(torch.ones(3))
+    model = encoder.model
+    tokens = encoder.tokenizer(texts, padding=True, return_tensors="pt")
+    pixels = encoder.preprocess(pictures, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model(
+            **tokens, **pixels, use_itm_head=False
+        ).itm_score  # what transformers itself scores
+    ours = encoder.encode_images(pictures) @ encoder.encode_text(texts).T
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
+
+
+def test_padding_and_batches_change_nothing(models):
+    encoder = load_encoder(str(models / "blip"), device="cpu")
+    texts = ["a red barn", "the tree is on the left , what color is the barn ?"]
+    alone = torch.cat([encoder.encode_text([t]) for t in texts])
+    torch.testing.assert_close(encoder.encode_text(texts), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_long_text_is_cut_and_counted(models):
+    encoder = load_encoder(str(models / "blip"), device="cpu")
+    long = "red " * 60
+    assert encoder.cut([long, "red barn"]) == [True, False]
+    torch.testing.assert_close(encoder.encode_text([long]), encoder.encode_text(["red " * 100]))
+
+
+def test_blip_hash_tells_models_apart(models, tmp_path):
+    first = load_encoder(str(models / "blip"), device="cpu").hash
+    assert (
+        load_encoder(str(models / "blip"), device="cpu").hash
+        == first
+        != load_encoder(str(models / "clip"), device="cpu").hash
+    )
+
+
+def test_blip_refuses_what_is_damaged(models, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(models / "blip", tmp_path / "blip"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="truncated"):
+        load_encoder(str(folder))
+    weights.rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="model.safetensors is missing.*pickled"):
+        load_encoder(str(folder))
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(InputError, match="type gpt2"):
+        load_encoder(str(folder))
+
+
+def test_quickgelu_mismatch_is_told(models, tmp_path):
+    """OpenAI's weights want QuickGELU;
+    with the plain model they give wrong features and no error."""
+    import open_clip
+
+    with pytest.raises(InputError, match="quickgelu"):
+        import warnings
+
+        from adafuse_lite import encoders
+
+        def mismatched(*args, **kwargs):
+            warnings.warn(
+                "QuickGELU mismatch between final model config (quick_gelu=False) "
+                "and pretrained tag 'openai' (quick_gelu=True).",
+                stacklevel=2,
+            )
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(open_clip, "create_model_and_transforms", mismatched)
+        patch.setattr(encoders, "_refuse_pickles", lambda *a: None)
+        try:
+            load_encoder("ViT-B-32", "openai")
+        finally:
+            patch.undo()

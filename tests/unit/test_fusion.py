@@ -1,14 +1,11 @@
 """The head against the reference outputs,
 the baselines against their formulas, and what they refuse."""
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from toy_bank import toy_bank
 
 from adafuse_lite import (
@@ -23,15 +20,9 @@ from adafuse_lite import (
     StandardisedSum,
     TextOnly,
     fusion,
-    rank_table,
-    recall_at_k,
-    train,
-    tune_fixed_weight,
 )
 
 SMALL = dict(feature_dim=12, projection_dim=8, hidden_dim=16)
-REFERENCE = load_file(Path(__file__).parent / "data" / "reference_head_small.safetensors")
-WEIGHTS = {k.removeprefix("weights."): v for k, v in REFERENCE.items() if k.startswith("weights.")}
 
 
 def pair(n=5, d=12, seed=0):
@@ -39,13 +30,7 @@ def pair(n=5, d=12, seed=0):
     return [F.normalize(torch.randn(n, d, generator=g), dim=-1) for _ in range(2)]
 
 
-# ---------------------------------------------------------------- the head
-
-
-def test_published_weights_give_the_reference_outputs():
-    fused = AdaFuSE.from_reference(WEIGHTS)(REFERENCE["input.text"], REFERENCE["input.image"])
-    for name, value in fused._asdict().items():
-        assert (value - REFERENCE[f"output.{name}"]).abs().max() <= 1e-6, name
+# --- the head -------------------------------------------------------------------------------------
 
 
 def test_published_size():
@@ -85,18 +70,7 @@ def test_ablations_lack_the_other_part():
     assert experts_only(text, image).gate.std() == 0 and not hasattr(experts_only, "gate")
 
 
-@pytest.mark.parametrize("head", [AdaFuSE, GateOnly, ExpertsOnly])
-def test_saved_and_loaded_is_the_same(head, tmp_path, capsys):
-    model = head(**SMALL, zero_init=False).eval()
-    model.encoder_hash = "abc"
-    model.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["encoder_hash"] == "abc"
-    again = head.from_pretrained(tmp_path)
-    assert not again.training and again.encoder_hash == "abc" and capsys.readouterr().out == ""
-    assert torch.equal(again(*pair()).query, model(*pair()).query)
-
-
-# ---------------------------------------------------------------- baselines
+# --- baselines ------------------------------------------------------------------------------------
 
 
 def test_fixed_weights_follow_their_formulas():
@@ -141,23 +115,7 @@ def test_standardised_sum_ranks_as_its_definition():
     assert all(torch.corrcoef(torch.stack(rows))[0, 1] > 0.99999 for rows in zip(got, wanted))
 
 
-def test_tuned_weight_is_the_best_of_the_grid():
-    bank = toy_bank(seed=1)
-    recall = lambda model: recall_at_k(rank_table(model, bank))
-    one, each = tune_fixed_weight(bank), tune_fixed_weight(bank, per_round=True)
-    assert len(one.weights) == 1 and len(each.weights) == bank.text.shape[1]
-    for w in torch.linspace(0, 1, 21):
-        assert recall(one).mean() >= recall(FixedWeight(w)).mean()
-        assert (recall(each) >= recall(FixedWeight(w))).all()
-
-
-# ---------------------------------------------------------------- bad input
-
-
-def nan(x):
-    x = x.clone()
-    x[3, 1] = float("nan")
-    return x
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [AdaFuSE(**SMALL), DAR(), CosineGate()])
@@ -165,8 +123,6 @@ def nan(x):
     ("change", "message"),
     [
         (lambda t, i: (t, i[:3]), "differ in shape"),
-        (lambda t, i: (nan(t), i), "text features of query 3 are not finite"),
-        (lambda t, i: (t, nan(i)), "image features of query 3 are not finite"),
         (lambda t, i: (t[0], i), "not a tensor"),
         (lambda t, i: (t, i.tolist()), "not a tensor"),
     ],
@@ -196,38 +152,6 @@ def test_unfit_weights_and_rounds_are_refused():
         DAR()(*pair(), round=torch.tensor([0, 1]))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda w: w.pop("dynamic_scalar.0.bias"), "dynamic_scalar.0.bias is missing"),
-        (lambda w: w.pop("moe_router.2.weight"), "moe_router.2.weight"),
-        (lambda w: w.update(extra=torch.ones(1)), "extra is .* where nothing"),
-        (lambda w: w.update({"output_layer.weight": torch.ones(3, 64)}), "output_layer.weight is"),
-    ],
-)
-def test_unfit_checkpoints_are_refused(change, message):
-    weights = dict(WEIGHTS)
-    change(weights)
-    with pytest.raises(InputError, match=message):
-        AdaFuSE.from_reference(weights)
-
-
-def test_unfit_folders_are_refused(tmp_path):
-    head = tmp_path / "head"
-    with pytest.raises(InputError, match="no such folder"):
-        AdaFuSE.from_pretrained(head)
-    GateOnly(**SMALL).save_pretrained(head)
-    with pytest.raises(InputError, match="Missing key"):
-        AdaFuSE.from_pretrained(head)
-    weights = head / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(InputError, match="does not hold a complete GateOnly head"):
-        GateOnly.from_pretrained(head)
-    weights.unlink()
-    with pytest.raises(InputError, match="does not hold"):
-        GateOnly.from_pretrained(str(head))
-
-
 def test_offset_removed_undoes_a_common_offset():
     bank = toy_bank()
     offset = F.normalize(torch.ones(12), dim=0)
@@ -239,16 +163,6 @@ def test_offset_removed_undoes_a_common_offset():
     torch.testing.assert_close(clean.query, fusion.DAR()(text, image, round=2).query)
     with pytest.raises(InputError, match="wide"):
         fusion.OffsetRemoved(fusion.DAR(), torch.zeros(5))(text, image, round=2)
-
-
-def test_a_weight_is_tuned_on_drawings_without_the_offset():
-    bank = toy_bank()
-    moved = SimpleNamespace(
-        **{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)}
-    )
-    offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
-    tuned = train.tune_fixed_weight(moved, offset=offset)
-    torch.testing.assert_close(tuned.fusion.weights, train.tune_fixed_weight(bank).weights)
 
 
 def test_the_cosine_gate_by_hand():

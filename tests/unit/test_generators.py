@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tiny_models
 import torch
 from diffusers import StableDiffusionPipeline
 
-from adafuse_lite import InputError, load_generator
+from adafuse_lite import Drawings, InputError, build_bank, load_encoder, load_generator
 from adafuse_lite.generators import SETTINGS
 
 PROMPTS = ["a house", "a red barn on the left", "two palm trees and a bus"]
@@ -92,3 +93,78 @@ def test_bad_input_is_refused(folder, generator, tmp_path):
     (copy / "model_index.json").unlink()
     with pytest.raises(InputError, match="model_index.json is missing"):
         load_generator(str(copy))
+
+
+# --- families and drawings made earlier -----------------------------------------------------------
+
+
+def test_families_have_sensible_settings(models, tmp_path):
+    import shutil
+
+    for name, wanted in (
+        ("sd-turbo", (1, 0.0)),
+        ("sdxl-lightning", (4, 0.0)),
+        ("stable-diffusion-v1-5", (25, 7.5)),
+    ):
+        folder = Path(shutil.copytree(models / "diffusion", tmp_path / name))
+        (folder / "adafuse_lite.json").unlink()
+        generator = load_generator(str(folder), device="cpu")
+        assert (generator.steps, generator.guidance) == wanted
+
+
+def test_withheld_pictures_are_counted(models):
+    generator = load_generator(str(models / "diffusion"), device="cpu")
+    whole = generator.pipeline.__class__.__call__
+
+    def checked(self, *args, **kwargs):
+        drawn = whole(self, *args, **kwargs)
+        drawn.nsfw_content_detected = [True, False]
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator.pipeline.__class__, "__call__", checked)
+        assert len(generator(["a", "b"])) == 2 and generator.withheld == 1
+
+
+def test_drawings_made_earlier_take_the_generators_place(models, few, tmp_path):
+    encoder, generator = (
+        load_encoder(str(models / "clip"), device="cpu"),
+        load_generator(str(models / "diffusion"), device="cpu"),
+    )
+    wanted = build_bank(few, encoder, generator, rounds=2)
+    made = {
+        (q, r): generator([few.prompt(q, r)], seeds=[int(wanted.seeds[q])])[0]
+        for q in range(3)
+        for r in range(2)
+    }
+    bank = build_bank(few, encoder, Drawings(made), rounds=2)
+    torch.testing.assert_close(bank.generated, wanted.generated, atol=2e-3, rtol=0)
+    dar, training = tmp_path / "dar", tmp_path / "adafuse"
+    for (q, r), picture in made.items():
+        stem = Path(few.dialogues[q].img).stem
+        for path in (dar / f"{q}_{r}.png", training / f"round{r}" / f"train-{stem}_{r}.jpg"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, quality=95)
+    torch.testing.assert_close(
+        build_bank(few, encoder, Drawings(dar), rounds=2).generated,
+        wanted.generated,
+        atol=2e-3,
+        rtol=0,
+    )
+    lossy = build_bank(few, encoder, Drawings(training), rounds=2)
+    assert (lossy.generated * wanted.generated).sum(-1).min() > 0.8
+    assert lossy.meta["generator"] != bank.meta["generator"]
+
+
+def test_drawings_that_lack_something_are_refused(few, tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        Drawings(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="dialogue 0, round 0"):
+        Drawings(tmp_path).jobs(few, 1)
+    with pytest.raises(InputError, match=r"under \(0, 0\)"):
+        Drawings({}).jobs(few, 1)
+    (tmp_path / "0_0.jpg").write_bytes(b"no picture")
+    drawings = Drawings(tmp_path)
+    ((name,),) = drawings.jobs(few.limit(1), 1)
+    with pytest.raises(InputError, match="0_0.jpg does not decode"):
+        drawings([name])

@@ -40,7 +40,7 @@ def requirements():
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
-# ---------------------------------------------------------------- pyproject.toml
+# --- pyproject.toml -------------------------------------------------------------------------------
 
 
 def test_each_requirement_has_one_lower_bound():
@@ -91,7 +91,7 @@ def test_a_new_address_goes_everywhere(tmp_path, monkeypatch):
         notebook_kit.change_address("their-name")
 
 
-# ---------------------------------------------------------------- environment.yml
+# --- environment.yml ------------------------------------------------------------------------------
 
 
 def test_environment_agrees_with_pyproject():
@@ -118,7 +118,7 @@ def test_environment_says_what_each_line_is_for():
     assert bare == ["  - pip:"]
 
 
-# ---------------------------------------------------------------- README, CI
+# --- README, CI -----------------------------------------------------------------------------------
 
 
 def test_readme_commands_bring_their_own_environment():
@@ -197,7 +197,7 @@ def test_smallest_parameters_are_read_from_remarks():
     assert found == {"steps": 20, "style": "flan_blip2"}
 
 
-# ---------------------------------------------------------------- what is tracked
+# --- what is tracked ------------------------------------------------------------------------------
 
 
 def tracked():
@@ -245,7 +245,7 @@ def test_no_file_names_a_folder_of_a_machine():
         assert not (found := MACHINE_PATH.search(text)), f"{path}: {found.group()}"
 
 
-# ---------------------------------------------------------------- the wheel
+# --- the wheel ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

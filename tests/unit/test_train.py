@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from toy_bank import toy_bank
 
 from adafuse_lite import (
@@ -14,13 +16,20 @@ from adafuse_lite import (
     AdaFuSE,
     CosineGate,
     ExpertsOnly,
+    FixedWeight,
     GateOnly,
     InputError,
+    build_bank,
     fit,
-    pick_device,
+    fusion,
+    load_encoder,
+    load_generator,
     rank_table,
     recall_at_k,
     seed_everything,
+    sources,
+    train,
+    tune_fixed_weight,
 )
 from adafuse_lite.train import learning_rate
 
@@ -78,12 +87,12 @@ def test_the_fields_can_be_chosen():
 
 
 def test_learning_rate_rises_and_falls():
-    rates = [learning_rate(s, 100, 2.0, 0.1) for s in range(100)]
+    rates = [learning_rate(s, 100, 2.0, 10) for s in range(100)]
     assert rates[0] == pytest.approx(0.2) and max(rates) == pytest.approx(2.0) and rates[-1] < 0.01
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
 
 
-# ---------------------------------------------------------------- killed and resumed
+# --- killed and resumed ---------------------------------------------------------------------------
 
 KILLED = """
 import os, signal, sys
@@ -152,7 +161,7 @@ def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
         fit(small(), BANK, VALIDATION, checkpoint=file, **SHORT)
 
 
-# ---------------------------------------------------------------- bad input
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def test_unfit_banks_and_models_are_refused():
@@ -171,10 +180,6 @@ def test_unfit_banks_and_models_are_refused():
         fit(small(), bank, VALIDATION, **SHORT)
 
 
-def test_a_gpu_is_used_if_there_is_one():
-    assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_training_on_a_gpu_resumes_to_the_same(tmp_path):
     file, models = tmp_path / "head.safetensors", [small(), small()]
@@ -188,3 +193,50 @@ def test_training_on_a_gpu_resumes_to_the_same(tmp_path):
         fit(again, BANK, VALIDATION, **{**SHORT, "device": "cuda"}, checkpoint=file) == histories[0]
     )
     assert same(again, models[0]) and models[0].logit_scale.is_cuda
+
+
+# --- weights that are tuned, captions -------------------------------------------------------------
+
+
+def test_tuned_weight_is_the_best_of_the_grid():
+    bank = toy_bank(seed=1)
+    recall = lambda model: recall_at_k(rank_table(model, bank))
+    one, each = tune_fixed_weight(bank), tune_fixed_weight(bank, per_round=True)
+    assert len(one.weights) == 1 and len(each.weights) == bank.text.shape[1]
+    for w in torch.linspace(0, 1, 21):
+        assert recall(one).mean() >= recall(FixedWeight(w)).mean()
+        assert (recall(each) >= recall(FixedWeight(w))).all()
+
+
+def test_a_weight_is_tuned_on_drawings_without_the_offset():
+    bank = toy_bank()
+    moved = SimpleNamespace(
+        **{**vars(bank), "generated": bank.generated + 5 * F.normalize(torch.ones(12), dim=0)}
+    )
+    offset = fusion.OffsetRemoved.measure(moved) - fusion.OffsetRemoved.measure(bank)
+    tuned = train.tune_fixed_weight(moved, offset=offset)
+    torch.testing.assert_close(tuned.fusion.weights, train.tune_fixed_weight(bank).weights)
+
+
+def test_a_head_is_trained_on_captions(models, album):
+    from adafuse_lite import fit
+
+    captions = {
+        name: f"a red barn {i}"
+        for i, name in enumerate(sources.photos(album, progress=False).corpus)
+    }
+    mine = sources.pairs(captions, album, progress=False)
+    encoder, generator = (
+        load_encoder(str(models / "clip"), device="cpu"),
+        load_generator(str(models / "diffusion"), device="cpu"),
+    )
+    bank = build_bank(mine, encoder, generator)
+    assert bank.text.shape == (7, 1, 16)
+    head = AdaFuSE(16, 8, 8, encoder_hash=encoder.hash)
+    fit(head, bank, bank, epochs=1, batch_size=4, progress=False)
+    with pytest.raises(InputError, match="load that encoder or train another head"):
+        head.check_encoder(load_encoder(str(models / "blip"), device="cpu").hash)
+    with pytest.raises(InputError, match="no readable picture"):
+        sources.pairs({"nobody.jpg": "a"}, album, progress=False)
+    with pytest.raises(InputError, match="empty"):
+        sources.pairs({"0.jpg": " "}, album, progress=False)

@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import torch
 
-from adafuse_lite.encoders import save_encoder
 from adafuse_lite.files import write_json
 from adafuse_lite.postcards import pretrain
 
@@ -40,7 +39,7 @@ def write_encoder(folder):
     }
     model = CLIP(**config).eval()
     config["text_cfg"]["hf_tokenizer_name"] = "tokenizer"
-    save_encoder(model, config, words, folder)
+    pretrain.save_encoder(model, config, words, folder)
     return model
 
 

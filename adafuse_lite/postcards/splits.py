@@ -2,53 +2,68 @@
 
 import random
 from functools import lru_cache
+from pathlib import Path
 
 from ..benchmark import Benchmark, Dialogue
 from ..errors import InputError
-from . import dialogues, render, world
+from ..files import make_folder, read_json
+from . import render
+from .dialogues import STYLES, dialogue
+from .world import scenes
 
-# --- Postcards --------------------------------------------------------------------------------------------------------
-# Dialogues of a split in the style that is trained on, and in the others; pictures to search.
+# Dialogues in the style that is trained on, and in each of the others; pictures to search.
 SPLITS = {"train": (3_000, 0, 3_000), "validation": (300, 0, 10_000), "test": (1_000, 500, 10_000)}
-
-
-# Test: chosen when models, dialogues and settings were final. Two styles had been calibrated while looking at the texts of
-# an earlier test set, which is not used any more.
+# Test: chosen when models, dialogues and settings were final. Two styles had been calibrated while
+# looking at the texts of an earlier test set, which is not used any more.
 SEEDS = {"train": 1, "validation": 2, "test": 20_261_125}
 
 
 @lru_cache(maxsize=4)
 def _scenes(split):
-    return world.scenes(split, SPLITS[split][2], SEEDS[split])
+    return scenes(split, SPLITS[split][2], SEEDS[split])
 
 
 def load_postcards(style, split):
-    """The Postcards world. Styles other than "visdial" have a test split only, as nothing is trained on them."""
-    if style not in dialogues.STYLES or split not in SPLITS:
+    """The ``Benchmark``. Only "visdial" is trained on; other styles have a test split only."""
+    if style not in STYLES or split not in SPLITS:
         raise InputError(
-            f"Postcards has no style {style!r} with a split {split!r}; styles are {', '.join(dialogues.STYLES)}, "
-            f"splits {', '.join(SPLITS)}."
+            f"Postcards has no style {style!r} with a split {split!r}; styles are "
+            f"{', '.join(STYLES)}, splits {', '.join(SPLITS)}."
         )
-    own, other, _ = SPLITS[split]
-    count = own if style == "visdial" else other
+    count = SPLITS[split][0 if style == "visdial" else 1]
     if not count:
         raise InputError(
-            f"Postcards has the style {style!r} in the test split only; use split='test' or style='visdial'."
+            f"Postcards has the style {style!r} in the test split only; use split='test' or "
+            "style='visdial'."
         )
-    scenes = _scenes(split)
-    names = [f"postcards/{split}/{i:06}.png" for i in range(len(scenes))]
-    talks = [
-        dialogues.dialogue(scene, style, random.Random(f"{split}/{style}/{SEEDS[split]}/{i}"))
-        for i, scene in enumerate(scenes[:count])
-    ]
-    by_name = dict(zip(names, scenes))
+    corpus = {f"postcards/{split}/{i:06}.png": scene for i, scene in enumerate(_scenes(split))}
+    rngs = (random.Random(f"{split}/{style}/{SEEDS[split]}/{i}") for i in range(count))
+    talks = [dialogue(scene, style, rng) for scene, rng in zip(corpus.values(), rngs)]
     return Benchmark(
         "postcards",
         style,
         split,
-        [Dialogue(n, tuple(entries)) for n, (entries, _) in zip(names, talks)],
-        names,
-        open=lambda name: render.draw(by_name[name]),
-        scenes=scenes,
+        [Dialogue(name, tuple(entries)) for name, (entries, _) in zip(corpus, talks)],
+        list(corpus),
+        open=lambda name: render.draw(corpus[name]),
+        scenes=list(corpus.values()),
         stated=[facts for _, facts in talks],
     )
+
+
+def store_once(banks):
+    """Move files that several stored banks in the folder ``banks`` hold alike to its ``shared``.
+
+    ``FeatureBank.load`` finds them there by their checksum.
+    """
+    holders = {}
+    for card in sorted(Path(banks).glob("*/bank.json")):
+        for field, checksum in read_json(card, "build the bank again")["fields"].items():
+            holders.setdefault(checksum, []).append(card.parent / f"{field}.safetensors")
+    for checksum, paths in holders.items():
+        shared, there = Path(banks, "shared", f"{checksum}.safetensors"), map(Path.exists, paths)
+        if len(paths) > 1 and any(there):
+            make_folder(shared.parent)
+            for path in paths:
+                if path.exists():
+                    path.replace(shared)

@@ -1,65 +1,62 @@
-"""The study behind 05_evaluate: every ablation and control is trained with several seeds, and its ranks are kept.
+"""The study behind 05_evaluate: every ablation and control, trained with several seeds.
 
-    python -m adafuse_lite.study                      train what is missing (10 minutes on two cores)
-    python -m adafuse_lite.study AdaFuSE PlainMLP     only these variants
+    python -m adafuse_lite.postcards.study                    train what is missing (10 minutes)
+    python -m adafuse_lite.postcards.study AdaFuSE PlainMLP   only these variants
 
-What is kept of a training are the ranks of all test dialogues, so every table and interval of the notebook is computed
-from them anew. They are stored with the hashes of the banks and the settings that made them.
+What is kept of a training are the ranks of all test dialogues, so every table and interval of the
+notebook is computed from them anew. They are stored with the hashes of the banks and the settings
+that made them.
 """
 
 import argparse
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import nn
 from tqdm.auto import tqdm
 
 from .. import fusion
 from ..bank import load_bank, read_field
-from ..device import pick_device, seed_everything
+from ..device import device_of, pick_device, seed_everything
 from ..errors import InputError
-from ..files import read_tensors, write_tensors
+from ..files import make_folder, read_all, write_tensors
+from ..names import DATA
 from ..search import rank_table
 from ..train import fit
 from .dialogues import STYLES
 
-FOLDER = Path(__file__).parent / "data" / "study"
+FOLDER, COMMAND = DATA / "study", "python -m adafuse_lite.postcards.study"
 SEEDS = range(5)
 SETTINGS = {"epochs": 15, "batch_size": 256, "lr": 2e-3}  # those of 04_train
 SIZES = {"projection_dim": 128, "hidden_dim": 256}
 NOISY = 250  # dialogues that were drawn in other ways, too
 REDRAWN = ("again1", "again2", "again3", "steps2", "unguided", "overguided", "rawprompt")
 SHUFFLED = (0.25, 0.5, 0.75, 1.0)  # share of queries with another query's picture
+NOISE = ("as drawn", *REDRAWN, *(f"shuffled {share}" for share in SHUFFLED), "missing")
+CONDITIONS = tuple(f"visdial/{condition}" for condition in NOISE)
 
 
-# --- what is trained --------------------------------------------------------------------------------------------------
+# --- what is trained
 class PlainMLP(nn.Module):
-    """Two hidden layers on [z_T ; z_D], no gate, no experts, no blend to start from: z = normalise(MLP)."""
+    """Two hidden layers on [z_T ; z_D], no gate, no experts, no blend to start from."""
 
     def __init__(self, feature_dim, hidden_dim, dropout=0.2):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(2 * feature_dim, hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, feature_dim),
-        )
+        layers, width = [], 2 * feature_dim
+        for _ in range(2):
+            layers += [nn.Linear(width, hidden_dim), nn.GELU(), nn.Dropout(dropout)]
+            width = hidden_dim
+        self.layers = nn.Sequential(*layers, nn.Linear(width, feature_dim))
         self.logit_scale = nn.Parameter(torch.tensor(50.0).log())
 
     def forward(self, text, image, round=None):
         text, image = fusion.checked(text, image)
         query = F.normalize(self.layers(torch.cat([text, image], dim=-1)), dim=-1)
-        return fusion.Fusion(
-            query, text.new_full((len(text), 1), 0.5), text.new_zeros(len(text), 0)
-        )
+        gate = text.new_full((len(text), 1), 0.5)
+        return fusion.Fusion(query, gate, text.new_zeros(len(text), 0))
 
 
 class WideExpert(fusion.AdaFuSE):
@@ -67,16 +64,14 @@ class WideExpert(fusion.AdaFuSE):
 
     def __init__(self, feature_dim, width, projection_dim, hidden_dim, dropout=0.2):
         super().__init__(feature_dim, projection_dim, hidden_dim, num_experts=1, dropout=dropout)
-        self.experts = nn.ModuleList(
-            [nn.Sequential(nn.Linear(2 * projection_dim, width), nn.GELU(), nn.Dropout(dropout))]
-        )
-        self.output = nn.Linear(width, feature_dim)
+        wide = nn.Sequential(nn.Linear(2 * projection_dim, width), nn.GELU(), nn.Dropout(dropout))
+        self.experts, self.output = nn.ModuleList([wide]), nn.Linear(width, feature_dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
 
 class UniformRouting(fusion.AdaFuSE):
-    """All experts count the same for every query: the router's scores are zero and stay so."""
+    """All experts count the same for every query: the router's scores are and stay zero."""
 
     def __init__(self, feature_dim, **sizes):
         super().__init__(feature_dim, **sizes)
@@ -88,65 +83,72 @@ class UniformRouting(fusion.AdaFuSE):
 def variants(dim):
     """{name: (how to make the model, what it is fed)} for features of width ``dim``."""
     head = lambda **more: lambda: fusion.AdaFuSE(dim, **{**SIZES, **more})
-    drawing = {"text": "text", "image": "generated"}
+    fed = lambda image: {"text": "text", "image": image}
+    drawing = fed("generated")
     return {
         "AdaFuSE": (head(), drawing),
         "GateOnly": (lambda: fusion.GateOnly(dim, **SIZES), drawing),
         "ExpertsOnly": (lambda: fusion.ExpertsOnly(dim, **SIZES), drawing),
         "CosineGate": (fusion.CosineGate, drawing),
-        "AdaFuSETextText": (head(), {"text": "text", "image": "text"}),
-        "AdaFuSETextPrompt": (head(), {"text": "text", "image": "prompt"}),
-        "OtherPicture": (head(), {"text": "text", "image": "other"}),
+        "AdaFuSETextText": (head(), fed("text")),
+        "AdaFuSETextPrompt": (head(), fed("prompt")),
+        "OtherPicture": (head(), fed("other")),
         "PlainMLP": (lambda: PlainMLP(dim, 500), drawing),  # widths: as many parameters as AdaFuSE
         "WideExpert": (lambda: WideExpert(dim, 816, **SIZES), drawing),
         "UniformRouting": (lambda: UniformRouting(dim, **SIZES), drawing),
         "TwoExperts": (head(num_experts=2), drawing),
         "EightExperts": (head(num_experts=8), drawing),
         "PublishedInit": (head(zero_init=False), drawing),
-        "AdaFuSEOffsetRemoved": (head(), {"text": "text", "image": "without_offset"}),
+        "AdaFuSEOffsetRemoved": (head(), fed("without_offset")),
     }
 
 
-# --- what it is trained and tested on ---------------------------------------------------------------------------------
+# --- what it is trained and tested on
 class Banks:
-    """The banks of the study, each loaded when it is first asked for. They have two fields more: ``other``, the next
-    dialogue's drawing, and ``without_offset``, the own one without what all drawings share (``fusion.OffsetRemoved``)."""
+    """The banks of the study, each loaded when it is first asked for, with two fields more.
+
+    ``other``: the next dialogue's drawing. ``without_offset``: the drawing without what all
+    drawings share (``fusion.OffsetRemoved``).
+    """
 
     def __init__(self):
         self._held = {}
 
     def __getitem__(self, name):
-        """ "train", "picking" (a part of validation, to pick an epoch), a style's test bank, or "visdial/CONDITION"."""
+        """By name: "train", "picking" (of an epoch), a style (its test) or "visdial/NOISE"."""
         if name not in self._held:
-            if name == "picking":
-                whole = load_bank("postcards", "visdial", "validation")
-                bank = replace(whole, corpus=whole.corpus[:3000])
-            elif "/" in name:
-                bank = noisy(self["visdial"].limit(NOISY), name.partition("/")[2])
-            else:
-                bank = load_bank(
-                    "postcards", *(("visdial", "train") if name == "train" else (name, "test"))
-                )
+            bank = self._load(name)
             bank.other = bank.generated.roll(1, 0)
             offset = fusion.OffsetRemoved.measure(bank if name == "train" else self["train"])
             bank.without_offset = F.normalize(bank.generated - offset, dim=-1)
             self._held[name] = bank
         return self._held[name]
 
+    def _load(self, name):
+        if name == "picking":
+            validation = load_bank("postcards", "visdial", "validation")
+            return replace(validation, corpus=validation.corpus[:3000])
+        style, _, condition = name.partition("/")
+        if condition:
+            return noisy(self[style].limit(NOISY), condition)
+        return load_bank("postcards", *(("visdial", name) if name == "train" else (name, "test")))
+
 
 def noisy(bank, condition):
-    """``bank`` with drawings of another kind: drawn otherwise (``REDRAWN``), "shuffled P": another query's with probability
-    P, "missing": no drawing (a zero vector), or "as drawn"."""
+    """``bank`` with drawings of another kind.
+
+    "as drawn", "missing" (a zero vector), "shuffled P" (another query's with probability P), or
+    drawn otherwise (``REDRAWN``).
+    """
+    drawings = bank.generated
     if condition == "as drawn":
         return replace(bank)
     if condition == "missing":
-        return replace(bank, generated=torch.zeros_like(bank.generated))
+        return replace(bank, generated=torch.zeros_like(drawings))
     if condition.startswith("shuffled "):
-        chance = torch.rand(bank.text.shape[:2], generator=torch.Generator().manual_seed(0))
+        chance = torch.rand(drawings.shape[:2], generator=torch.Generator().manual_seed(0))
         wrong = (chance < float(condition.split()[1]))[..., None]
-        return replace(
-            bank, generated=torch.where(wrong, bank.generated.roll(1, 0), bank.generated)
-        )
+        return replace(bank, generated=torch.where(wrong, drawings.roll(1, 0), drawings))
     drawn = load_bank("postcards", "visdial", f"test-{condition}")
     if not torch.equal(drawn.text, bank.text):
         raise InputError(
@@ -155,60 +157,45 @@ def noisy(bank, condition):
     return replace(bank, generated=drawn.generated, readings=drawn.readings, meta=drawn.meta)
 
 
-CONDITIONS = tuple(
-    f"visdial/{c}" for c in ("as drawn", *REDRAWN, *(f"shuffled {p}" for p in SHUFFLED), "missing")
-)
+# --- training and keeping
+def variant(banks, name):
+    return variants(banks["train"].text.shape[-1])[name]
 
 
 def made_by(banks, name, seed):
-    """A hash of the banks, the model's shape, the seed and the settings that decide a training and its ranks, not of the code."""
-    banks_made_by = [
-        banks[b].meta for b in ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))
-    ]
-    model = str(variants(banks["train"].text.shape[-1])[name][0]())
-    text = json.dumps([banks_made_by, model, name, seed, SETTINGS, SIZES], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """A hash of what decides a training and its ranks: banks, shape, seed, settings; not code."""
+    names = ("train", "picking", *STYLES, *(f"visdial/{c}" for c in REDRAWN))
+    model = str(variant(banks, name)[0]())
+    decisive = [[banks[b].meta for b in names], model, name, seed, SETTINGS, SIZES]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# --- training and keeping ---------------------------------------------------------------------------------------------
 def train_variant(banks, name, seed, device=None, progress=False):
-    """Train one variant -> model, history (as in 04_train: equal settings, epoch picked on validation)."""
-    make, fields = variants(banks["train"].text.shape[-1])[name]
+    """Train one variant -> model, history (as in 04_train, its epoch picked on validation)."""
+    make, fields = variant(banks, name)
     seed_everything(seed)
-    model = make()
-    history = fit(
-        model,
-        banks["train"],
-        banks["picking"],
-        seed=seed,
-        device=device,
-        progress=progress,
-        **fields,
-        **SETTINGS,
-    )
-    return model, history
+    model, how = make(), {"seed": seed, "device": device, "progress": progress}
+    return model, fit(model, banks["train"], banks["picking"], **fields, **how, **SETTINGS)
 
 
 @torch.no_grad()
 def judge(model, banks, name):
-    """Ranks of a trained variant on the four test banks and under every noise: {"ranks/visdial": [Q, R], …} of int16; for
-    the full head also its "gate/…" [Q, R] and "routing/…" [Q, R, K] in float16."""
-    fields, found = variants(banks["train"].text.shape[-1])[name][1], {}
-    for place in (*STYLES, *(CONDITIONS if fields["image"] == "generated" else ())):
-        bank = banks[place]
-        found[f"ranks/{place}"] = rank_table(model, bank, **fields).short()
-        if name == "AdaFuSE" and place in STYLES:
-            device = next(model.parameters()).device
-            rounds = [
-                model(
-                    read_field(bank, "text")[:, r].to(device),
-                    read_field(bank, "generated")[:, r].to(device),
-                )
-                for r in range(bank.text.shape[1])
-            ]
-            found[f"gate/{place}"] = torch.stack([f.gate[:, 0] for f in rounds], 1).half().cpu()
-            found[f"routing/{place}"] = torch.stack([f.routing for f in rounds], 1).half().cpu()
-    return found
+    """Ranks of a trained variant: {"ranks/visdial": [Q, R], ...} of int16.
+
+    On the four test banks and, if it sees drawings, under every noise. For the full head also its
+    "gate/..." [Q, R] and "routing/..." [Q, R, K] in float16.
+    """
+    fields = variant(banks, name)[1]
+    tested = STYLES + (CONDITIONS if fields["image"] == "generated" else ())
+    kept = {f"ranks/{b}": rank_table(model, banks[b], **fields).short() for b in tested}
+    for style in STYLES if name == "AdaFuSE" else ():
+        text, drawing = (
+            read_field(banks[style], field).to(device_of(model)) for field in ("text", "generated")
+        )
+        rounds = [model(t, d) for t, d in zip(text.unbind(1), drawing.unbind(1))]
+        kept[f"gate/{style}"] = torch.stack([fused.gate[:, 0] for fused in rounds], 1)
+        kept[f"routing/{style}"] = torch.stack([fused.routing for fused in rounds], 1)
+    return {k: x.half().cpu() if x.is_floating_point() else x for k, x in kept.items()}
 
 
 def path_of(name, seed):
@@ -216,47 +203,39 @@ def path_of(name, seed):
 
 
 def stored(banks, name, seed):
-    """What is kept of a training, or None where it is missing or was made by other banks or settings."""
+    """What is kept of a training; None where it is missing or made by other banks or settings."""
     path = path_of(name, seed)
     if not path.exists():
         return None
-    tensors = read_tensors(path, "delete it and run python -m adafuse_lite.study")
-    with safe_open(path, "pt") as file:
-        known = (file.metadata() or {}).get("made_by")
-    return tensors if known == made_by(banks, name, seed) else None
+    tensors, about = read_all(path, f"delete it and run {COMMAND}")
+    return tensors if about.get("made_by") == made_by(banks, name, seed) else None
 
 
 def load_study(banks, name, what="ranks/visdial"):
-    """A kept tensor of a variant for each seed: [SEEDS] of rank tables [Q, R] (int64), gates or routings (float32)."""
-    found = [stored(banks, name, seed) for seed in SEEDS]
-    if None in found:
+    """A kept tensor of a variant for each seed: rank tables [Q, R] (int64), gates or routings."""
+    trainings = [stored(banks, name, seed) for seed in SEEDS]
+    if None in trainings:
         raise InputError(
-            f"The study lacks {name} with seed {found.index(None)}, or it was made by other banks: "
-            f"run python -m adafuse_lite.study {name}."
+            f"The study lacks {name} with seed {trainings.index(None)}, or it was made by other "
+            f"banks: run {COMMAND} {name}."
         )
-    return [x[what].long() if x[what].dtype == torch.int16 else x[what].float() for x in found]
+    tensors = [training[what] for training in trainings]
+    return [x.long() if x.dtype == torch.int16 else x.float() for x in tensors]
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m adafuse_lite.study", description="Train what 05_evaluate reports."
-    )
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Train what 05_evaluate reports.")
     parser.add_argument("variants", nargs="*", help="only these (default: all that are missing)")
-    names = parser.parse_args(arguments).variants
-    banks = Banks()
+    names, banks = parser.parse_args(arguments).variants, Banks()
     known = variants(banks["train"].text.shape[-1])
     if unknown := set(names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    todo = [
-        (name, seed)
-        for name in names or known
-        for seed in SEEDS
-        if stored(banks, name, seed) is None
-    ]
+    runs = [(name, seed) for name in names or known for seed in SEEDS]
+    missing = [run for run in runs if stored(banks, *run) is None]
     device = pick_device()
-    print(f"{len(todo)} trainings on {device}")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, seed in tqdm(todo, desc="study"):
+    print(f"{len(missing)} trainings on {device}")
+    make_folder(FOLDER)
+    for name, seed in tqdm(missing, desc="study"):
         model, history = train_variant(banks, name, seed, device)
         about = {
             "made_by": made_by(banks, name, seed),

@@ -4,6 +4,9 @@ import os
 
 from notebook_kit import KERNEL_ENV, ROOT
 
+# Before a test imports PyTorch: threads wait asleep, so a busy machine does not slow tests down.
+os.environ.setdefault("OMP_WAIT_POLICY", KERNEL_ENV["OMP_WAIT_POLICY"])
+
 
 def pytest_configure(config):
     option = config.option

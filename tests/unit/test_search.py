@@ -169,7 +169,7 @@ def test_ranks_need_little_memory():
     assert 6 < float(run.stdout) < 80
 
 
-def seconds(function, repeats=3):
+def seconds(function, repeats=10):
     """The quickest of some runs, in processor time: others on the machine hardly disturb it."""
     taken = []
     for _ in range(repeats):
@@ -191,5 +191,10 @@ def costs(queries, pictures):
 
 
 def test_counting_is_quicker_than_sorting():
-    counting, sorting = costs(128, 20_000)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two that wait for each other on a busy machine say nothing
+    try:
+        counting, sorting = costs(128, 20_000)
+    finally:
+        torch.set_num_threads(threads)
     assert counting * 3 < sorting

@@ -1,7 +1,6 @@
 """Dialogues about postcards in ChatIR's format: a caption, ten strings "question? answer".
 
-Four styles, modelled on the four dialogue files of that benchmark and calibrated to what was
-measured on them:
+Four styles, modelled on that benchmark's four files and calibrated to what was measured on them:
 
 * ``visdial``        people ask short questions, people answer, now and then with more words;
 * ``human_blip2``    the same kind of questions, a machine answers: curtly, not always rightly;
@@ -9,18 +8,14 @@ measured on them:
 * ``flan_blip2``     a machine that repeats its questions and spills stray "Answer:" marks.
 
 Whoever asks has not seen the picture: they know the caption and the answers so far, so they may ask
-about what is not there, about what they know already, or about nothing that matters. Beside each
-dialogue stand the facts that its text states up to each round, true or not; the truth is in the
-scene.
-
-One habit of the real files is not copied: Human_BLIP2 has VisDial's last question first, so its
-rounds are out of step with VisDial's; here each style asks questions of its own.
+about what is not there, what they know already, or nothing that matters. One habit of the real
+files is not copied: Human_BLIP2 has VisDial's last question first, so its rounds are out of step.
 """
 
 from typing import NamedTuple
 
 from .captions import PHRASES, WHERE, article, caption, fitting
-from .world import ATTRIBUTES, DETAILS, kind_of, thing_of
+from .world import ATTRIBUTES, DETAILS, PRESENT, kind_of, thing_of
 
 ROUNDS = 11
 # How a style asks (share of yes/no questions, of idle questions, of guesses that are right by luck
@@ -66,10 +61,6 @@ class Talk:
     def chance(self, habit):
         return self.rng.random() < self.habits[habit]
 
-    def learn(self, stated):
-        self.known.update(stated)
-        self.there.update(t for t in stated if t in DETAILS and stated[t] != "none")
-
     # --- asking
     def subject(self, name):
         """What an attribute is asked of: "the car" if that is known, or "the vehicle"; its verb."""
@@ -82,9 +73,8 @@ class Talk:
     def unknown(self):
         """What one may ask for now: of the air and ground, and of things known to be there."""
         absent = {t for t in DETAILS if self.known.get(t) == "none"}
-        asked_of = {None, *self.there} - absent
         names = [n for n in ATTRIBUTES if n not in self.known and thing_of(n) not in absent]
-        names = [n for n in names if n in DETAILS or thing_of(n) in asked_of]
+        names = [n for n in names if n in DETAILS or thing_of(n) in {None, *self.there}]
         return [n for n in names if n != "light_place" or "light" in self.known]
 
     def question(self):
@@ -95,52 +85,42 @@ class Talk:
         if not names:
             return self.idle()
         name = self.rng.choice(names)
-        if (
-            name in QUESTIONS["exists"]
-            and name not in self.there
-            and (not self.flan or name == "light")
-        ):
-            if self.flan:
-                return self.idle()
-            return Question("exists", name, None, self.rng.choice(QUESTIONS["exists"][name]))
+        asks = QUESTIONS["exists"].get(name) if name not in self.there else None
+        if asks and not self.flan:
+            return Question("exists", name, None, self.rng.choice(asks))
+        if asks and name == "light":
+            return self.idle()
         if not polar and name != "light":
-            return self.open(name)
+            return self.ask(name)
         truth = getattr(self.scene, name)
-        others = [v for v in ATTRIBUTES[name] if v not in ("none", truth)]
+        guesses = [v for v in PRESENT[name] if v != truth]
         right = truth != "none" and self.chance("sense")
-        return self.polar(name, truth if right else self.rng.choice(others))
+        return self.ask(name, truth if right else self.rng.choice(guesses))
 
-    def open(self, name):
-        x, verb = self.subject(name)
-        form = self.rng.choice(QUESTIONS["open"][kind_of(name)])
-        return Question("open", name, None, form.format_map({"x": x, "is": verb}))
-
-    def polar(self, name, value):
-        x, verb = self.subject(name)
-        form = self.rng.choice(fitting(QUESTIONS["polar"][kind_of(name)], value))
-        said = self.rng.choice(WHERE[value]) if kind_of(name) == "place" else value
-        return Question("polar", name, value, form.format_map({"x": x, "is": verb, "v": said}))
+    def ask(self, name, value=None):
+        """The question for an attribute's value, or whether it is this one."""
+        kind, (x, verb) = "open" if value is None else "polar", self.subject(name)
+        form = self.rng.choice(fitting(QUESTIONS[kind][kind_of(name)], value))
+        said = self.rng.choice(WHERE[value]) if value in WHERE else value
+        return Question(kind, name, value, form.format_map({"x": x, "is": verb, "v": said}))
 
     def idle(self):
         """A question on what is known already, or on what no postcard shows."""
         rng, unfit = self.rng, ("tree", "trees", "light") if self.flan else ("tree", "trees")
         old = [n for n, v in self.known.items() if v != "none" and kind_of(n) not in unfit]
-        if self.flan and (not old or rng.random() < 0.3):
-            return self.idle_open()
-        if old and rng.random() < 0.2 or self.flan:
+        aimless = self.flan and (not old or rng.random() < 0.3)
+        if not aimless and (old and rng.random() < 0.2 or self.flan):
             name = rng.choice(old)
-            return self.open(name) if self.flan else self.polar(name, self.known[name])
-        if rng.random() > self.habits["polar"]:
-            return self.idle_open()
+            return self.ask(name, None if self.flan else self.known[name])
+        if aimless or rng.random() > self.habits["polar"]:
+            text, answers = rng.choice(IDLE_QUESTIONS["open"])
+            return Question("idle open", None, answers, text)
         if rng.random() < 0.35:
-            text, value = rng.choice(IDLE_QUESTIONS["aside"])
-            return Question("idle", None, value, text)
-        absent = rng.choice(IDLE_QUESTIONS["absent"])
-        return Question("idle", None, False, rng.choice(IDLE_QUESTIONS["any"]).format(absent))
-
-    def idle_open(self):
-        text, answers = self.rng.choice(IDLE_QUESTIONS["open"])
-        return Question("idle open", None, answers, text)
+            text, truth = rng.choice(IDLE_QUESTIONS["aside"])
+        else:
+            absent = rng.choice(IDLE_QUESTIONS["absent"])
+            text, truth = rng.choice(IDLE_QUESTIONS["any"]).format(absent), False
+        return Question("idle", None, truth, text)
 
     # --- answering
     def say(self, name, value):
@@ -166,7 +146,7 @@ class Talk:
         """The value that the answerer sees: the truth, or with a machine now and then another."""
         truth = getattr(self.scene, name)
         if truth == "none" or self.chance("slip"):
-            return self.rng.choice([v for v in ATTRIBUTES[name] if v not in ("none", truth)])
+            return self.rng.choice([v for v in PRESENT[name] if v != truth])
         return truth
 
     def answer(self, question):
@@ -176,9 +156,8 @@ class Talk:
             return self.rng.choice(value), {}
         if kind == "open":
             return self.open_answer(name)
-        there = value if name is None else getattr(self.scene, name) == value
-        if kind == "exists":
-            there = getattr(self.scene, name) != "none"
+        truth = getattr(self.scene, name) if name else None
+        there = {"idle": value, "exists": truth != "none", "polar": truth == value}[kind]
         if self.chance("flip"):
             there = not there
         if self.human:
@@ -203,35 +182,30 @@ class Talk:
         if rng.random() < 0.05:
             return rng.choice(REPLIES["unsure"]), {}
         plain = rng.random() < (0.35 if kind == "exists" else 0.6)
-        reply = lambda: word if plain else rng.choice(REPLIES[kind][word])
-        if kind == "idle":
-            return reply(), {}
         if kind == "exists" and there:
             self.there.add(name)
             return (word, {}) if plain else self.described(name)
-        if kind == "exists":
-            return reply(), {name: "none"}
-        if there:
-            if not plain and kind_of(name) in ("color", "sky", "roof") and rng.random() < 0.4:
-                return f"yes, {self.sentence(name, value)}", {name: value}
-            return reply(), {name: value}
-        truth = getattr(self.scene, name)
-        if plain or truth == "none" or name in ("light", "trees"):
-            return "no", {}
-        return f"no, {self.sentence(name, truth)}", {name: truth}
+        if kind == "polar" and not there:
+            truth = getattr(self.scene, name)
+            if plain or truth == "none" or name in ("light", "trees"):
+                return word, {}
+            return f"no, {self.sentence(name, truth)}", {name: truth}
+        stated = {"idle": {}, "exists": {name: "none"}, "polar": {name: value}}[kind]
+        looks = name and kind_of(name) in ("color", "sky", "roof")
+        if kind == "polar" and not plain and looks and rng.random() < 0.4:
+            return f"yes, {self.sentence(name, value)}", stated
+        return word if plain else rng.choice(REPLIES[kind][word]), stated
 
     def described(self, thing):
         """Yes, and what it is, perhaps its colour and place."""
         scene, rng = self.scene, self.rng
-        names = [thing]
         if thing == "tree":
-            words = f"{scene.trees} {scene.tree} tree{'s' * (scene.trees != 'one')}"
-            names.append("trees")
-        elif thing != "light" and rng.random() < 0.5:
-            names.append(f"{thing}_color")
-            words = article(f"{getattr(scene, f'{thing}_color')} {getattr(scene, thing)}")
+            words, names = f"{scene.trees} {scene.tree} trees", ["tree", "trees"]
+            words = words.removesuffix("s") if scene.trees == "one" else words
         else:
-            words = article(getattr(scene, thing))
+            colored = thing != "light" and rng.random() < 0.5
+            names = [thing, f"{thing}_color"] if colored else [thing]
+            words = article(" ".join(getattr(scene, name) for name in reversed(names)))
         if rng.random() < 0.5:
             names.append(f"{thing}_place")
             words += f" {rng.choice(WHERE[getattr(scene, f'{thing}_place')])}"
@@ -239,7 +213,7 @@ class Talk:
 
     # --- a round
     def round(self, r):
-        """Question and answer number r, worded in the style: (text, facts it states)."""
+        """Question and answer number r, worded in the style; what it states is known afterwards."""
         rng = self.rng
         if self.flan and rng.random() < ASKS_AGAIN[r] and self.past:
             again = self.past[-1] if rng.random() < 0.7 else rng.choice(self.past)
@@ -254,11 +228,13 @@ class Talk:
             text = self.worded(question.text)
             answer, stated = self.answer(question)
             self.past.append((question, text, (answer, stated)))
-        if self.flan:
-            tail = spill(text, answer, r, rng)
-            return text + tail, {} if tail == "?" else stated
-        astray = self.style == "chatgpt_blip2" and rng.random() < 151 / 20_640
-        return f"{text}?\nAnswer: {answer}" if astray else f"{text}? {answer}", stated
+        tail = spill(text, answer, r, rng) if self.flan else f"? {answer}"
+        if self.style == "chatgpt_blip2" and rng.random() < 151 / 20_640:
+            tail = f"?\nAnswer: {answer}"
+        if tail != "?":
+            self.known.update(stated)
+            self.there.update(t for t in stated if t in DETAILS and stated[t] != "none")
+        return text + tail
 
     def worded(self, text):
         """A question as a language model would put it: with a lead-in, or more words at its end."""
@@ -303,8 +279,6 @@ def dialogue(scene, style, rng):
     text, known = caption(scene, rng, things=rng.choice((1, 2, 2)), detail=rng.choice((0.3, 0.5)))
     talk, entries, facts = Talk(scene, style, rng, known), [text], [dict(known)]
     for r in range(1, ROUNDS):
-        text, stated = talk.round(r)
-        entries.append(text)
-        talk.learn(stated)
+        entries.append(talk.round(r))
         facts.append(dict(talk.known))
     return entries, facts

@@ -2,7 +2,6 @@
 
 Notebooks A1 and A2 explain and run these functions; the architectures are in ``models.toml``. Each
 training writes a checkpoint now and then and goes on from it when called again; it logs its losses.
-Models are trained where ``pick_device`` says and handed back on the CPU.
 """
 
 import json
@@ -29,7 +28,6 @@ from .world import ATTRIBUTES, scenes
 MODELS = tomllib.loads(Path(__file__).with_name("models.toml").read_text(encoding="utf-8"))
 CONTEXT = MODELS["encoder"]["text_cfg"]["context_length"]  # tokens that are read, as CLIP does
 SHORT = 40  # tokens; no caption that the encoder is trained on is longer
-START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(out, count=20_000, vocabulary=2_000):
@@ -37,7 +35,8 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
     from tokenizers import pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
-    rng, alphabet = random.Random("tokenizer"), pre_tokenizers.ByteLevel.alphabet()
+    start, end, alphabet = "<|startoftext|>", "<|endoftext|>", pre_tokenizers.ByteLevel.alphabet()
+    rng = random.Random("tokenizer")
     texts = [long_caption(scene, rng)[0] for scene in scenes("models", count)]
     texts += MODELS["tokenizer"]["question_words"].split() * 50
     trainer = trainers.BpeTrainer(
@@ -46,14 +45,14 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
         show_progress=False,
         initial_alphabet=alphabet,
     )
-    learner = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[]).backend_tokenizer
+    learner = CLIPTokenizer(vocab={start: 0, end: 1}, merges=[]).backend_tokenizer
     learner.train_from_iterator(texts, trainer)
     model = json.loads(learner.to_str())["model"]
     # Every byte also exists as the end of a word; and the end token has the highest number, as
     # CLIP's pooling wants.
-    learned = sorted(set(model["vocab"]) - {START, END}, key=model["vocab"].get)
+    learned = sorted(set(model["vocab"]) - {start, end}, key=model["vocab"].get)
     ends = [a + "</w>" for a in sorted(alphabet)]
-    tokens = [*dict.fromkeys([*sorted(alphabet), *ends, *learned]), START, END]
+    tokens = [*dict.fromkeys([*sorted(alphabet), *ends, *learned]), start, end]
     numbers = {token: i for i, token in enumerate(tokens)}
     merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
     tokenizer = CLIPTokenizer(vocab=numbers, merges=merges, model_max_length=CONTEXT)
@@ -74,22 +73,23 @@ def as_input(pixels, model):
 
 
 @torch.no_grad()
-def in_batches(function, items, batch=500, desc=None):
-    """``function`` over slices of ``items``, joined on the CPU."""
+def in_batches(model, function, items, desc, batch=500):
+    """``function``, which runs ``model``, over slices of ``items``, joined; all ends on the CPU."""
+    model.to(pick_device())
     starts = tqdm(range(0, len(items), batch), desc=desc)
-    return torch.cat([function(items[i : i + batch]).cpu() for i in starts])
+    values = torch.cat([function(items[i : i + batch]).cpu() for i in starts])
+    model.cpu()
+    return values
 
 
-def train_loop(
-    out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, device=None, **modules
-):
+def train_loop(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=100, **modules):
     """AdamW, warm-up and cosine, clipping, and checkpoints from which a second call goes on.
 
     ``loss(step, rng)`` gives the loss and a dict of what else to log. Returns the log, one dict a
-    step. The modules are trained on ``device`` (``pick_device``) and end on the CPU.
+    step. The modules are trained where ``pick_device`` says and end on the CPU.
     """
     path, together = Path(out, "checkpoint.safetensors"), torch.nn.ModuleDict(modules)
-    together.to(pick_device(device))
+    together.to(pick_device())
     optimizer = torch.optim.AdamW(parameter_groups(together, decay), lr=lr, betas=(0.9, 0.98))
     notes = load_checkpoint(path, optimizer, modules) or {"step": 0, "log": []}
     start, log = notes["step"], notes["log"]
@@ -206,17 +206,15 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
     reader = CLIPTextModel(config)
     sizes = [size + 1 for size in SIZES]  # one more class: not stated
     heads = torch.nn.Linear(config.hidden_size, sum(sizes))
+    codes = {name: dict(zip(values, range(len(values)))) for name, values in ATTRIBUTES.items()}
+    stated = lambda facts: [code.get(facts.get(name), len(code)) for name, code in codes.items()]
 
     def loss(step, rng):
         captions = [long_caption(scene, rng) for scene in rng.sample(scene_list, batch)]
+        device, texts = device_of(reader), [text for text, _ in captions]
         # A fact that was cut off with the end of a long text is noise in the labels; it is rare.
-        labels = torch.tensor(
-            [
-                [v.index(facts[a]) if a in facts else len(v) for a, v in ATTRIBUTES.items()]
-                for _, facts in captions
-            ]
-        ).to(device_of(reader))
-        tokens = generator_tokens(tokenizer, [text for text, _ in captions]).to(device_of(reader))
+        labels = torch.tensor([stated(facts) for _, facts in captions], device=device)
+        tokens = generator_tokens(tokenizer, texts).to(device)
         hidden = reader(tokens).last_hidden_state
         first_end = (tokens == end).int().argmax(1)
         value, right = 0.0, []
@@ -255,13 +253,9 @@ def train_unet(
         tokens = generator_tokens(tokenizer, texts).to(device_of(reader))
         return reader(tokens).last_hidden_state.half()
 
-    for model in (autoencoder, reader):
-        model.to(pick_device())
     latents_of = lambda x: autoencoder.encode(as_input(x, autoencoder)).latents
-    latents = in_batches(latents_of, pixels, desc="latents")
-    states = in_batches(states_of, texts, desc="texts")
-    for model in (autoencoder, reader):
-        model.cpu()
+    latents = in_batches(autoencoder, latents_of, pixels, "latents")
+    states = in_batches(reader, states_of, texts, "texts")
 
     def loss(step, rng):
         chosen, device = rng.sample(range(len(scene_list)), batch), device_of(unet)

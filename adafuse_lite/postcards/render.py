@@ -11,12 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .world import DETAILS
+
 SIZE = 64  # pixels of a picture's side
 GRID = 2 * SIZE  # the finer grid on which shapes are decided
 Y, X = np.mgrid[0:GRID, 0:GRID]
 SPRITES = tomllib.loads(Path(__file__).with_name("sprites.toml").read_text(encoding="utf-8"))
+BACK_TO_FRONT = ("weather", "light", "tree", "building", "vehicle", "animal")
 CENTRE = {"left": 22, "middle": 64, "right": 106}
-TREES_AT = {"one": (0,), "two": (-9, 9), "three": (-14, 0, 14)}
+# What is painted several times, so much to the right of its centre: trees, and the weather.
+REPEATED = {"two": (-9, 9), "three": (-14, 0, 14), "cloudy": (20, 64, 108)}
+REPEATED |= {"rainy": range(0, GRID, 16), "snowy": range(0, GRID - 2, 14)}
 
 
 # Shapes: boolean masks over a grid of coordinates x (to the right) and y (down).
@@ -26,10 +31,6 @@ def box(x, y, x0, y0, x1, y1):
 
 def oval(x, y, cx, cy, rx, ry):
     return (x - cx) ** 2 * ry * ry + (y - cy) ** 2 * rx * rx <= rx * rx * ry * ry
-
-
-def disc(x, y, cx, cy, r):
-    return oval(x, y, cx, cy, r, r)
 
 
 def polygon(x, y, *numbers):
@@ -51,47 +52,22 @@ def stroke(x, y, x0, y0, x1, y1, width):
     return (along >= 0) & (along <= length2) & (4 * across * across <= width * width * length2)
 
 
-SHAPES = {shape.__name__: shape for shape in (box, oval, disc, polygon, stroke)}
-
-
-def layers(thing, kind, centre, **colors):
-    """The painted shapes of one thing, from back to front: (mask, name of the colour) pairs."""
-    for line in SPRITES[thing][kind].strip().splitlines():
-        shape, *numbers, color = line.split()
-        mask = SHAPES[shape](X - centre, Y, *map(int, numbers))
-        yield mask, colors.get(color, color)
-
-
-def weather(kind):
-    """Clouds, rain or snow over the whole sky, as ``layers`` gives them."""
-    if kind == "cloudy":
-        puffs = ((-9, 35), (0, 30), (9, 35))
-        return [(oval(X, Y, x + a, y, 9, 6), "cloud") for x in (20, 64, 108) for a, y in puffs]
-    if kind == "rainy":
-        starts = ((5, 1), (6, 16), (7, 31), (8, 46))
-        drops = [(x, y) for x0, y in starts for x in range(x0, GRID, 16)]
-        return [(stroke(X, Y, x + 4, y, x, y + 9, 3), "rain") for x, y in drops]
-    if kind == "snowy":
-        starts = ((5, 4), (12, 15), (5, 26), (12, 37), (5, 48))
-        return [(disc(X, Y, x, y, 2), "flake") for x0, y in starts for x in range(x0, GRID, 14)]
-    return []
+SHAPES = {shape.__name__: shape for shape in (box, oval, polygon, stroke)}
 
 
 @lru_cache(maxsize=4096)
-def sprite(thing, kind, place=None, color=None, wall=None, roof=None, trees="one"):
+def sprite(thing, kind, place=None, trees=None, **colors):
     """Window, mask and pixels of one thing; with a dark outline, so that white shows on snow."""
     pixels, mask = np.zeros((GRID, GRID, 3), np.uint16), np.zeros((GRID, GRID), bool)
-    if thing == "weather":
-        painted = weather(kind)
-    else:
-        colors = {"color": color, "wall": wall, "roof": roof}
-        places = [CENTRE[place] + dx for dx in TREES_AT[trees]]
-        painted = [layer for x in places for layer in layers(thing, kind, x, **colors)]
-    for shape, paint in painted:
-        if paint == "nothing":
-            mask = mask & ~shape
-        else:
-            pixels[shape], mask = SPRITES["paint"][paint], mask | shape
+    for dx in REPEATED.get(trees or kind, (0,)):
+        for line in SPRITES[thing][kind].strip().splitlines():
+            name, *numbers, color = line.split()
+            shape = SHAPES[name](X - CENTRE.get(place, 0) - dx, Y, *map(int, numbers))
+            if color == "nothing":
+                mask = mask & ~shape
+            else:
+                pixels[shape] = SPRITES["paint"][colors.get(color, color)]
+                mask = mask | shape
     if thing not in ("weather", "light"):
         padded, steps = np.pad(mask, 1), (0, 1, 2)
         near = [padded[a : GRID + a, b : GRID + b] for a in steps for b in steps]
@@ -106,16 +82,10 @@ def pixels(scene):
     """The scene as an array of bytes [64, 64, 3]."""
     canvas = np.empty((GRID, GRID, 3), np.uint16)
     canvas[:60], canvas[60:] = SPRITES["sky"][scene.sky], SPRITES["ground"][scene.ground]
-    things = {  # from back to front: what tells one from another
-        "weather": {},
-        "light": {"place": scene.light_place},
-        "tree": {"place": scene.tree_place, "trees": scene.trees},
-        "building": {"place": scene.building_place, "wall": scene.wall, "roof": scene.roof},
-        "vehicle": {"place": scene.vehicle_place, "color": scene.vehicle_color},
-        "animal": {"place": scene.animal_place, "color": scene.animal_color},
-    }
-    for thing, details in things.items():
-        if (kind := getattr(scene, thing)) not in ("none", "fair"):
+    for thing in BACK_TO_FRONT:
+        kind, names = getattr(scene, thing), DETAILS.get(thing, ())
+        if kind not in ("none", "fair"):
+            details = {n.removeprefix(f"{thing}_"): getattr(scene, n) for n in names}
             window, mask, colors = sprite(thing, kind, **details)
             canvas[window] = np.where(mask, colors, canvas[window])
     return (canvas.reshape(SIZE, 2, SIZE, 2, 3).sum((1, 3)) // 4).astype(np.uint8)

@@ -104,34 +104,29 @@ def variants(dim):
 
 
 # --- what it is trained and tested on
-class Banks:
-    """The banks of the study, each loaded when it is first asked for, with two fields more.
+class Banks(dict):
+    """The banks of the study by name, each loaded when it is first asked for.
 
-    ``other``: the next dialogue's drawing. ``without_offset``: the drawing without what all
-    drawings share (``fusion.OffsetRemoved``).
+    "train", "picking" (of an epoch), a style (its test split) or one of ``CONDITIONS``. They have
+    two fields more: ``other``, the next dialogue's drawing, and ``without_offset``, the drawing
+    without what all drawings share (``fusion.OffsetRemoved``).
     """
 
-    def __init__(self):
-        self._held = {}
-
-    def __getitem__(self, name):
-        """By name: "train", "picking" (of an epoch), a style (its test) or "visdial/NOISE"."""
-        if name not in self._held:
-            bank = self._load(name)
-            bank.other = bank.generated.roll(1, 0)
-            offset = fusion.OffsetRemoved.measure(bank if name == "train" else self["train"])
-            bank.without_offset = F.normalize(bank.generated - offset, dim=-1)
-            self._held[name] = bank
-        return self._held[name]
-
-    def _load(self, name):
-        if name == "picking":
-            validation = load_bank("postcards", "visdial", "validation")
-            return replace(validation, corpus=validation.corpus[:3000])
+    def __missing__(self, name):
         style, _, condition = name.partition("/")
         if condition:
-            return noisy(self[style].limit(NOISY), condition)
-        return load_bank("postcards", *(("visdial", name) if name == "train" else (name, "test")))
+            bank = noisy(self[style].limit(NOISY), condition)
+        elif name == "picking":
+            bank = load_bank("postcards", "visdial", "validation")
+            bank = replace(bank, corpus=bank.corpus[:3000])
+        else:
+            split = ("visdial", "train") if name == "train" else (name, "test")
+            bank = load_bank("postcards", *split)
+        bank.other = bank.generated.roll(1, 0)
+        offset = fusion.OffsetRemoved.measure(bank if name == "train" else self["train"])
+        bank.without_offset = F.normalize(bank.generated - offset, dim=-1)
+        self[name] = bank
+        return bank
 
 
 def noisy(bank, condition):

@@ -3,31 +3,10 @@
 import hashlib
 import random
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
-PLACES = ("left", "middle", "right")
-
-# Every attribute and the values it may take. "none" means that the thing it describes is absent.
-ATTRIBUTES = {
-    "sky": ("blue", "pink", "orange", "grey", "black"),
-    "weather": ("fair", "cloudy", "rainy", "snowy"),
-    "light": ("none", "sun", "moon"),
-    "light_place": ("none",) + PLACES,
-    "ground": ("grass", "sand", "snow", "earth"),
-    "building": ("house", "tower", "church", "barn", "windmill"),
-    "wall": ("white", "red", "yellow", "blue", "brown"),
-    "roof": ("red", "black", "green", "purple"),
-    "building_place": PLACES,
-    "tree": ("none", "pine", "oak", "palm"),
-    "trees": ("none", "one", "two", "three"),
-    "tree_place": ("none",) + PLACES,
-    "vehicle": ("none", "car", "bus", "truck", "tractor"),
-    "vehicle_color": ("none", "red", "blue", "yellow", "green", "white"),
-    "vehicle_place": ("none",) + PLACES,
-    "animal": ("none", "cow", "horse", "sheep", "duck", "cat"),
-    "animal_color": ("none", "white", "black", "brown", "orange"),
-    "animal_place": ("none",) + PLACES,
-}
-# Attributes that describe a thing, by the attribute that says which thing it is.
+Place = Literal["left", "middle", "right"]
+# The attributes that describe a thing, by the attribute that says which thing it is.
 DETAILS = {
     "light": ("light_place",),
     "building": ("wall", "roof", "building_place"),
@@ -35,6 +14,44 @@ DETAILS = {
     "vehicle": ("vehicle_color", "vehicle_place"),
     "animal": ("animal_color", "animal_place"),
 }
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One postcard in words; "none" means that the thing an attribute describes is absent."""
+
+    sky: Literal["blue", "pink", "orange", "grey", "black"]
+    weather: Literal["fair", "cloudy", "rainy", "snowy"]
+    light: Literal["none", "sun", "moon"]
+    light_place: Literal["none", Place]
+    ground: Literal["grass", "sand", "snow", "earth"]
+    building: Literal["house", "tower", "church", "barn", "windmill"]
+    wall: Literal["white", "red", "yellow", "blue", "brown"]
+    roof: Literal["red", "black", "green", "purple"]
+    building_place: Place
+    tree: Literal["none", "pine", "oak", "palm"]
+    trees: Literal["none", "one", "two", "three"]
+    tree_place: Literal["none", Place]
+    vehicle: Literal["none", "car", "bus", "truck", "tractor"]
+    vehicle_color: Literal["none", "red", "blue", "yellow", "green", "white"]
+    vehicle_place: Literal["none", Place]
+    animal: Literal["none", "cow", "horse", "sheep", "duck", "cat"]
+    animal_color: Literal["none", "white", "black", "brown", "orange"]
+    animal_place: Literal["none", Place]
+
+    def codes(self):
+        """The scene as 18 small integers: the index of each value in ``ATTRIBUTES``."""
+        return [values.index(getattr(self, name)) for name, values in ATTRIBUTES.items()]
+
+    @classmethod
+    def from_codes(cls, codes):
+        """The inverse of :meth:`codes`."""
+        return cls(*(values[int(c)] for values, c in zip(ATTRIBUTES.values(), codes)))
+
+
+# Every attribute and the values it may take.
+ATTRIBUTES = {f.name: get_args(f.type) for f in fields(Scene)}
+PRESENT = {name: [v for v in values if v != "none"] for name, values in ATTRIBUTES.items()}
 
 
 def thing_of(name):
@@ -49,42 +66,6 @@ def kind_of(name):
     return "place" if name.endswith("_place") else name
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One postcard in words; each field holds one of ``ATTRIBUTES[field]``."""
-
-    sky: str
-    weather: str
-    light: str
-    light_place: str
-    ground: str
-    building: str
-    wall: str
-    roof: str
-    building_place: str
-    tree: str
-    trees: str
-    tree_place: str
-    vehicle: str
-    vehicle_color: str
-    vehicle_place: str
-    animal: str
-    animal_color: str
-    animal_place: str
-
-    def codes(self):
-        """The scene as 18 small integers: the index of each value in ``ATTRIBUTES``."""
-        return [ATTRIBUTES[f.name].index(getattr(self, f.name)) for f in fields(self)]
-
-    @classmethod
-    def from_codes(cls, codes):
-        """The inverse of :meth:`codes`."""
-        return cls(*(values[int(c)] for values, c in zip(ATTRIBUTES.values(), codes)))
-
-
-PRESENT = {name: [v for v in values if v != "none"] for name, values in ATTRIBUTES.items()}
-
-
 def random_scene(rng):
     """A scene drawn with ``rng`` (a ``random.Random``).
 
@@ -94,7 +75,7 @@ def random_scene(rng):
     scene = {name: rng.choice(values) for name, values in PRESENT.items()}
     day, night = ("none", "sun", "sun", "moon"), ("none", "moon", "moon", "moon")
     scene["light"] = rng.choice(night if scene["sky"] == "black" else day)
-    scene["tree_place"] = rng.choice([p for p in PLACES if p != scene["building_place"]])
+    scene["tree_place"] = rng.choice([p for p in get_args(Place) if p != scene["building_place"]])
     for thing in ("tree", "vehicle", "animal"):
         if rng.random() < 1 / 6:
             scene[thing] = "none"
@@ -104,19 +85,15 @@ def random_scene(rng):
     return Scene(**scene)
 
 
-# Which split a scene belongs to is a property of the scene itself, so splits cannot overlap.
-SPLITS = {
-    "models": range(0, 60),
-    "train": range(60, 72),
-    "validation": range(72, 82),
-    "test": range(82, 100),
-}
+# Which split a scene belongs to is a property of the scene itself, so splits cannot overlap:
+# of 100 buckets of scenes those up to here, from where the one before ends.
+BUCKETS = {"models": 60, "train": 72, "validation": 82, "test": 100}
 
 
 def split_of(scene):
     """The split that a scene belongs to: "models" (encoder, generator, probe) or a benchmark's."""
     bucket = int(hashlib.sha256("|".join(vars(scene).values()).encode()).hexdigest(), 16) % 100
-    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+    return next(split for split, end in BUCKETS.items() if bucket < end)
 
 
 def scenes(split, count, seed=0):

@@ -155,19 +155,15 @@ def small(monkeypatch):
     with them and short trainings the study runs in seconds."""
 
     class Banks(study.Banks):
-        def __getitem__(self, name):
-            if name not in self._held:
-                place = [*study.STYLES, "train", "picking"].index(name.partition("/")[0])
-                bank = toy_bank(width=24, seed=place)
-                bank.meta, bank.other, bank.without_offset = (
-                    {"texts": name},
-                    bank.generated.roll(1, 0),
-                    bank.generated,
-                )
-                if "/" in name:
-                    bank.generated = bank.generated.roll(2, 0)
-                self._held[name] = bank
-            return self._held[name]
+        def __missing__(self, name):
+            place = [*study.STYLES, "train", "picking"].index(name.partition("/")[0])
+            bank = toy_bank(width=24, seed=place)
+            bank.meta, bank.other = {"texts": name}, bank.generated.roll(1, 0)
+            bank.without_offset = bank.generated
+            if "/" in name:
+                bank.generated = bank.generated.roll(2, 0)
+            self[name] = bank
+            return bank
 
     monkeypatch.setattr(study, "SETTINGS", {"epochs": 2, "batch_size": 16, "lr": 2e-3})
     monkeypatch.setattr(study, "SIZES", {"projection_dim": 16, "hidden_dim": 32})

@@ -25,7 +25,7 @@ def test_a_scene_is_its_codes(scenes):
 
 
 def test_splits_are_disjoint_and_seeds_reproducible():
-    found = {split: set(world.scenes(split, 100, seed=3)) for split in world.SPLITS}
+    found = {split: set(world.scenes(split, 100, seed=3)) for split in world.BUCKETS}
     assert sum(map(len, found.values())) == len(set.union(*found.values())) == 400
     assert all(world.split_of(s) == split for split, some in found.items() for s in some)
     assert world.scenes("test", 5, seed=3) == world.scenes("test", 100, seed=3)[:5]

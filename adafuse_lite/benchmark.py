@@ -16,13 +16,12 @@ ROUNDS = 11  # a caption and ten answers
 
 @dataclass(frozen=True)
 class Dialogue:
-    """One search: ``img`` is the picture looked for, ``entries`` a caption and ten strings "question? answer"."""
+    """One search: the picture ``img``, and as ``entries`` a caption and ten "question? answer"."""
 
     img: str
     entries: tuple
 
 
-# --- folders ----------------------------------------------------------------------------------------------------------
 def tidy(entry):
     """An entry without stray "Answer:", newlines and blanks at its ends."""
     return " ".join(entry.replace("Answer:", " ").split())
@@ -30,12 +29,12 @@ def tidy(entry):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """``dialogues`` and the ``corpus`` (names of pictures) they search; ``query`` is a dialogue's number below.
+    """``dialogues`` and the ``corpus`` (names of pictures) they search.
 
-    ``root``: folder of the pictures. ``open``: a function from a name to a picture, where they are in no folder, and
-    ``version``: what changes when those pictures do.
-    ``scenes``: of the corpus pictures, where the world is known (Postcards), else None. ``prompts``: ready-made ones.
-    ``skipped``: files that were left out because they are no pictures.
+    ``query`` is a dialogue's number below. ``root``: folder of the pictures. ``open``: a function
+    from a name to a picture, where they are in no folder, and ``version``: what changes when those
+    pictures do. ``scenes`` of the corpus and what is ``stated`` of them: of a known world, else
+    None. ``prompts``: ready-made ones. ``skipped``: files left out because they are no pictures.
     """
 
     name: str
@@ -67,79 +66,62 @@ class Benchmark:
         return ", ".join(self.dialogues[query].entries[: round + 1])
 
     def prompt(self, query, round):
-        """The same rewritten for the generator (DAR): a ready-made prompt if there is one, else by rule."""
+        """The same rewritten for the generator: a ready-made prompt if there is one, or by rule."""
         if self.prompts is not None:
             return self.prompts[query][round]
         return rewrite(self.dialogues[query].entries[: round + 1])
 
     def facts(self, query, round):
-        """What the text states up to this round, true or not: {attribute: value}; None where the world is unknown."""
+        """What the text states up to this round, true or not: {attribute: value}, or None."""
         return None if self.stated is None else self.stated[query][round]
 
     def picture(self, name):
         """The picture called ``name`` (``PIL.Image``, RGB)."""
         if self.open is not None:
             if name not in self.places:
-                raise InputError(
-                    f"{name} is not in the corpus of {self.name}; choose a name from .corpus."
-                )
+                raise InputError(f"{name} is not in the corpus of {self.name}: see .corpus.")
             return self.open(name)
         path = Path(self.root, name)
         try:
-            inside = path.resolve().is_relative_to(Path(self.root).resolve())
+            is_inside = path.resolve().is_relative_to(Path(self.root).resolve())
         except (ValueError, OSError) as error:  # half a character, a zero byte
             raise InputError(
                 f"{name!a} can be no file's name ({first_line(error)}): mend it in the corpus list."
             ) from error
-        if not inside:
-            raise InputError(
-                f"{name} leads out of the folder of the pictures, {self.root}: name pictures relative to it."
-            )
+        if not is_inside:
+            raise InputError(f"{name} leads out of {self.root}: name pictures relative to it.")
         return open_picture(path)
 
     @cached_property
     def report(self):
-        """How often the habits of the real files occur: {habit: number of entries}, and missing pictures by name."""
+        """How often the habits of the real files occur, and pictures that are missing, by name."""
         entries = [e for d in self.dialogues for e in d.entries]
-        missing = (
-            []
-            if self.open
-            else [n for n in self.corpus if not os.path.exists(os.path.join(self.root, n))]
-        )
+        answers = [e for d in self.dialogues for e in d.entries[1:]]
+        paths = [] if self.open else [(n, os.path.join(self.root, n)) for n in self.corpus]
+        missing = [name for name, path in paths if not os.path.exists(path)]
         return {
             "entries": len(entries),
             "stray 'Answer:'": sum("Answer:" in e for e in entries),
             "newlines": sum("\n" in e for e in entries),
             "blanks at an end": sum(e != e.strip() for e in entries),
-            "without '?'": sum("?" not in e for d in self.dialogues for e in d.entries[1:]),
-            "empty answers": sum(
-                not tidy(e.partition("?")[2])
-                for d in self.dialogues
-                for e in d.entries[1:]
-                if "?" in e
-            ),
+            "without '?'": sum("?" not in e for e in answers),
+            "empty answers": sum("?" in e and not tidy(e.partition("?")[2]) for e in answers),
             # most of these do hold an answer, and then a second question that nobody answers
-            "ends in a question": sum(
-                e.rstrip().endswith("?") for d in self.dialogues for e in d.entries[1:]
-            ),
+            "ends in a question": sum(e.rstrip().endswith("?") for e in answers),
             "missing pictures": len(missing),
             "first missing": missing[:3],
             "unreadable pictures left out": len(self.skipped),
-            "first left out": list(self.skipped[:3]),
+            "first left out": list(self.skipped[:10]),
         }
 
     def limit(self, queries, pictures=None):
-        """The first dialogues only, over a corpus of at most ``pictures`` pictures, their targets among them."""
-        few = self.dialogues[:queries]
-        kept = sorted(
-            set(self.targets[:queries])
-            | set(range(pictures if pictures is not None else len(self.corpus)))
-        )
-        kept = [i for i in kept if i < len(self.corpus)]
+        """The first dialogues only, over their targets and the first pictures of the corpus."""
+        first = range(len(self.corpus) if pictures is None else min(pictures, len(self.corpus)))
+        kept = sorted({*self.targets[:queries], *first})
         pick = lambda values: values and [values[i] for i in kept]
         return replace(
             self,
-            dialogues=few,
+            dialogues=self.dialogues[:queries],
             corpus=pick(self.corpus),
             scenes=pick(self.scenes),
             stated=self.stated and self.stated[:queries],

@@ -184,16 +184,15 @@ def _open_clip(source, text, made_of, local_files_only, **options):
 def _blip(name, folder, local_files_only):
     from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
-    described = files_of(name, folder, ["*.json"], local_files_only)
+    described = files_of(name, folder, ["*.json", "*.txt"], local_files_only)
     kind = read_json(described / "config.json", "restore it").get("model_type")
     if kind != "blip":
         raise InputError(f"{name} holds a model of type {kind}: give one of open_clip or BLIP.")
     if folder:
         read_tensors(folder / "model.safetensors", NO_PICKLE)
-    source = str(folder or name)
-    where = {"local_files_only": local_files_only, "trust_remote_code": False}
-    model = BlipForImageTextRetrieval.from_pretrained(source, use_safetensors=True, **where)
-    tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    preprocess = AutoImageProcessor.from_pretrained(source, **where)
+    options = {"use_safetensors": True, "local_files_only": local_files_only}
+    model = BlipForImageTextRetrieval.from_pretrained(str(folder or name), **options)
+    tokenizer = AutoTokenizer.from_pretrained(described, trust_remote_code=False)
+    preprocess = AutoImageProcessor.from_pretrained(described, trust_remote_code=False)
     limit = min(BLIP_LIMIT, model.config.text_config.max_position_embeddings)
     return model, tokenizer, preprocess, None, limit

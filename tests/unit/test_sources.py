@@ -97,7 +97,7 @@ def test_the_first_three_missing_pictures_are_named(tmp_path):
         ({"dialog": "a cat"}, r"dialogue 0: needs"),
         ({"dialog": [*["a"] * 10, 7]}, r"dialogue 0, entry 10: is empty or not a text"),
         ({"dialog": [" ", *["a"] * 10]}, r"dialogue 0, entry 0: is empty"),
-        ({"img": "c.jpg"}, r"c\.jpg is not in corpus\.json"),
+        ({"img": "c.jpg"}, r"c\.jpg is not in the corpus list"),
         ({"img": None}, r"dialogue 0: needs 'img'"),
     ],
 )

@@ -124,20 +124,21 @@ def test_a_file_of_another_bank_is_refused(whole, tmp_path, change):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("corpus", lambda t: t[:, :-1], r"corpus.safetensors has shape \[30, 15\]"),
-        ("corpus", lambda t: t * torch.nan, "corpus.safetensors holds NaN"),
-        ("corpus", lambda t: t[:2], "target.safetensors points outside"),
-        ("seeds", lambda t: t[:3], "seeds.safetensors has shape"),
-        ("seeds", lambda t: t.float(), "seeds.safetensors holds torch.float32"),
-        ("cut", lambda t: t[0], "cut.safetensors has shape"),
+        ("corpus", lambda t: t[:, :-1], r"field corpus has shape \[30, 15\]"),
+        ("corpus", lambda t: t * torch.nan, "field corpus holds NaN"),
+        ("corpus", lambda t: t[:2], "field target points outside"),
+        ("seeds", lambda t: t[:3], "field seeds has shape"),
+        ("seeds", lambda t: t.float(), "field seeds holds torch.float32"),
+        ("cut", lambda t: t[0], "field cut has shape"),
     ],
 )
 def test_wrong_tensors_are_refused(whole, tmp_path, name, change, message):
     folder = shutil.copytree(whole[1], tmp_path / "bank")
     path = folder / f"{name}.safetensors"
     exchange(path, {"values": change(read_tensors(path, "")["values"])})
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refused:
         FeatureBank.load(folder)
+    assert str(refused.value).startswith(f"{folder}: ")
 
 
 def test_wrong_rows_are_refused(whole, tmp_path):

@@ -151,11 +151,19 @@ def arguments(models, out):
 
 def test_from_the_shell(models, tmp_path, capsys):
     main(arguments(models, tmp_path / "bank"))
-    assert "2 dialogues, 2 rounds, 16 numbers" in capsys.readouterr().out
+    assert "2 dialogues x 2 rounds, 9 pictures, 16 wide" in capsys.readouterr().out
     assert FeatureBank.load(tmp_path / "bank").readings.shape == (2, 2, 18)
     with pytest.raises(SystemExit):
         main([*arguments(models, tmp_path / "bank"), "--style", "klingon"])
     assert "no style 'klingon'" in capsys.readouterr().err
+
+
+def test_a_limit_limits_the_corpus_as_well(models, tmp_path):
+    few = ["--split", "validation", "--limit", "2", "--rounds", "1"]
+    kinds = ["--encoder", str(models / "clip"), "--generator", str(models / "diffusion")]
+    main([*kinds, *few, "--out", str(tmp_path)])
+    bank = FeatureBank.load(tmp_path)
+    assert len(bank.target) == 2 and len(bank.corpus) == 20  # ten pictures for each dialogue
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Figures in one style. Nothing here computes results: every function draws what it is given.
 
-A method has the same colour, line and marker in every figure. The colours are those of Okabe and Ito, which people with
-any kind of colour vision can tell apart; line and marker say the same again, for print in grey.
+A method has the same colour, line and marker in every figure. The colours are those of Okabe and
+Ito, which people with any kind of colour vision can tell apart; line and marker say the same again,
+for print in grey.
 """
 
 import textwrap
@@ -33,39 +34,50 @@ METHODS = {
     "AdaFuSETextText": ("head, text as picture", BLUE, "--", "h"),
     "AdaFuSETextPrompt": ("head, prompt as picture", BLUE, ":", "H"),
 }
-SHADES = (
-    BLUE,
-    ORANGE,
-    GREEN,
-    PINK,
-    SKY,
-    RED,
-    BLACK,
-    GREY,
-)  # for what is no method: experts, attributes
+# For what is no method: experts, attributes.
+SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)
+LOOK = {
+    "figure.figsize": (8, 4.2),
+    "figure.dpi": 72,
+    "savefig.dpi": 72,
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "lines.markersize": 5,
+}
+
+# The way of the data: left, bottom, width, height, colour, text of each box.
+KEPT, TRAINED, PLAIN = "#dceaf7", "#fde3c8", "#f1f1f1"
+BOXES = (
+    (0, 20, 14, 9, PLAIN, "dialogue\nup to round r"),
+    (0, 2, 14, 9, PLAIN, "corpus\nof pictures"),
+    (21, 11, 14, 8, KEPT, "generator\n(diffusion)"),
+    (45, 22, 14, 8, KEPT, "text encoder"),
+    (45, 5, 14, 10, KEPT, "image encoder"),
+    (69, 16, 14, 10, TRAINED, "ADaFuSE\nhead"),
+    (89, 4, 11, 10, PLAIN, "ranks of\nall pictures"),
+)
+# Of each arrow: from, to, what flows, where its name stands.
+ARROWS = (
+    ((14, 26), (45, 26), "joined text", (29, 27.3)),
+    ((14, 22), (21, 16.5), "rewritten\nprompt", (21.5, 21.8)),
+    ((35, 13.5), (45, 12), "drawing", (40, 14.4)),
+    ((14, 6.5), (45, 6.5), "pictures", (29, 7.8)),
+    ((59, 26), (69, 23), "$z_T$", (62, 26.6)),
+    ((59, 12), (69, 19), "$z_D$", (62, 16.6)),
+    ((59, 6.5), (89, 6.5), "corpus embeddings", (75.5, 7.8)),
+    ((83, 20), (92, 14), "$z$", (88.5, 18.2)),
+)
 
 
 def use_style():
     """The look of all figures; call it once at the top of a notebook."""
-    sns.set_theme(
-        context="notebook",
-        style="whitegrid",
-        palette=SHADES,
-        font_scale=0.9,
-        rc={
-            "figure.figsize": (8, 4.2),
-            "figure.dpi": 72,
-            "savefig.dpi": 72,
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "grid.color": "#e4e4e4",
-            "legend.frameon": False,
-            "lines.markersize": 5,
-        },
-    )
+    options = {"context": "notebook", "style": "whitegrid", "palette": SHADES, "font_scale": 0.9}
+    sns.set_theme(**options, rc=LOOK)
 
 
 def label(name):
@@ -82,25 +94,19 @@ def look(name, place=0):
 def plot_rounds(curves, ylabel, title="", ax=None, percent=True):
     """One curve a method over the rounds, named at its right end.
 
-    curves: {name: values [rounds]} or {name: (values, lowest, highest)}, which also draws the interval as a band.
+    curves: {name: values [rounds]} or {name: (values, lowest, highest)}, drawn with a band.
     """
     ax = ax or plt.subplots()[1]
     scale, ends = 100 if percent else 1, []
     for place, (name, curve) in enumerate(curves.items()):
-        mean, low, high = (
-            np.asarray(c, float) * scale
-            for c in (curve if isinstance(curve, tuple) else (curve,) * 3)
+        mean, low, high = scale * np.asarray(
+            curve if isinstance(curve, tuple) else (curve,) * 3, dtype=float
         )
         style = look(name, place)
+        size = 9 if style["marker"] == "*" else 4.5
         width = 2.6 if name == "AdaFuSE" else 1.6
-        ax.plot(
-            mean,
-            **style,
-            linewidth=width,
-            markersize=9 if style["marker"] == "*" else 4.5,
-            markeredgewidth=0,
-            label=label(name),
-        )
+        options = {"linewidth": width, "markersize": size, "markeredgewidth": 0}
+        ax.plot(mean, **style, **options, label=label(name))
         ax.fill_between(range(len(mean)), low, high, color=style["color"], alpha=0.13, linewidth=0)
         shown = np.flatnonzero(np.isfinite(mean))
         if len(shown):
@@ -131,52 +137,31 @@ def name_ends(ax, ends):
 
 
 def plot_differences(groups, xlabel="difference in points", title="", ax=None):
-    """Differences with their intervals, one line each, against zero; a filled mark where the interval leaves out zero.
+    """Differences with their intervals, one line each, against zero; a filled mark where the
+    interval leaves out zero.
 
-    groups: {name of a group: {name of a line: (mean, low, high)}} as shares; drawn in points (x 100).
+    groups: {name of a group: {name of a line: (mean, low, high)}} as shares; drawn in points.
     """
     count = sum(map(len, groups.values())) + len(groups)
     ax = ax or plt.subplots(figsize=(7.5, 0.5 + 0.27 * count))[1]
-    y, names = 0, []
+    beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    y, names = 0, {}
     for place, (group, lines) in enumerate(groups.items()):
-        ax.annotate(
-            group,
-            (0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            weight="bold",
-        )
-        y += 1
+        color = SHADES[place % len(SHADES)]
+        ax.annotate(group, (0, y), xytext=(4, 0), fontsize=9, weight="bold", **beside)
         for name, line in lines.items():
-            mean, low, high = (100 * float(v) for v in line)
-            color = SHADES[place % len(SHADES)]
-            ax.plot([low, high], [y, y], color=color, linewidth=2)
-            ax.plot(
-                mean,
-                y,
-                "o",
-                color=color,
-                markerfacecolor=color if low > 0 or high < 0 else "white",
-                markersize=6,
-            )
-            ax.annotate(
-                f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]",
-                (1, y),
-                xycoords=("axes fraction", "data"),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                annotation_clip=False,
-            )
-            names.append((y, name))
             y += 1
+            mean, low, high = (100 * float(v) for v in line)
+            filled = color if low > 0 or high < 0 else "white"
+            ax.plot([low, high], [y, y], color=color, linewidth=2)
+            ax.plot(mean, y, "o", color=color, markerfacecolor=filled, markersize=6)
+            numbers = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+            ax.annotate(numbers, (1, y), xytext=(6, 0), fontsize=8, annotation_clip=False, **beside)
+            names[y] = name
+        y += 1
     ax.axvline(0, color=BLACK, linewidth=1)
     ax.set(xlabel=xlabel, title=title, ylim=(y - 0.4, -0.6))
-    ax.set_yticks([at for at, _ in names], [name for _, name in names])
+    ax.set_yticks(list(names), list(names.values()))
     ax.grid(axis="y", visible=False)
     return ax
 
@@ -184,7 +169,8 @@ def plot_differences(groups, xlabel="difference in points", title="", ax=None):
 def plot_training(steps, panels):
     """What happened in training, one panel each.
 
-    steps: [n]; panels: {title: {name: values [n] or [runs, n]}}. Several runs give thin lines and their mean.
+    steps: [n]; panels: {title: {name: values [n] or [runs, n]}}. Several runs give thin lines and
+    their mean.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.1), squeeze=False)
     for ax, (title, curves) in zip(axes[0], panels.items()):
@@ -206,92 +192,44 @@ def plot_data_flow():
     figure, ax = plt.subplots(figsize=(10, 3.4))
     ax.set(xlim=(0, 100), ylim=(0, 36))
     ax.axis("off")
-    frozen, trained, plain = "#dceaf7", "#fde3c8", "#f1f1f1"
-    boxes = [  # left, bottom, width, height, colour, text
-        (0, 20, 14, 9, plain, "dialogue\nup to round r"),
-        (0, 2, 14, 9, plain, "corpus\nof pictures"),
-        (21, 11, 14, 8, frozen, "generator\n(diffusion)"),
-        (45, 22, 14, 8, frozen, "text encoder"),
-        (45, 5, 14, 10, frozen, "image encoder"),
-        (69, 16, 14, 10, trained, "ADaFuSE\nhead"),
-        (89, 4, 11, 10, plain, "ranks of\nall pictures"),
-    ]
-    for x, y, w, h, color, text in boxes:
-        ax.add_patch(
-            FancyBboxPatch(
-                (x, y),
-                w,
-                h,
-                boxstyle="round,pad=0,rounding_size=1.2",
-                facecolor=color,
-                edgecolor="#555555",
-            )
-        )
-        ax.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=10)
-    arrows = [  # from, to, what flows, where its name stands
-        ((14, 26), (45, 26), "joined text", (29, 27.3)),
-        ((14, 22), (21, 16.5), "rewritten\nprompt", (21.5, 21.8)),
-        ((35, 13.5), (45, 12), "drawing", (40, 14.4)),
-        ((14, 6.5), (45, 6.5), "pictures", (29, 7.8)),
-        ((59, 26), (69, 23), "$z_T$", (62, 26.6)),
-        ((59, 12), (69, 19), "$z_D$", (62, 16.6)),
-        ((59, 6.5), (89, 6.5), "corpus embeddings", (75.5, 7.8)),
-        ((83, 20), (92, 14), "$z$", (88.5, 18.2)),
-    ]
-    for start, end, text, at in arrows:
-        ax.annotate(
-            "",
-            end,
-            start,
-            arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 1, "shrinkB": 1},
-        )
-        ax.text(*at, text, ha="center", va="center", fontsize=9, color="#333333")
+    centred = {"ha": "center", "va": "center"}
+    for x, y, width, height, color, text in BOXES:
+        shape = {"boxstyle": "round,pad=0,rounding_size=1.2", "edgecolor": "#555555"}
+        ax.add_patch(FancyBboxPatch((x, y), width, height, facecolor=color, **shape))
+        ax.text(x + width / 2, y + height / 2, text, fontsize=10, **centred)
+    arrow = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 1, "shrinkB": 1}
+    for start, end, text, at in ARROWS:
+        ax.annotate("", end, start, arrowprops=arrow)
+        ax.text(*at, text, fontsize=9, color="#333333", **centred)
     ax.plot([65.5, 65.5], [0, 34], color="#999999", linestyle=(0, (5, 4)), linewidth=1)
-    ax.text(
-        32,
-        33.5,
-        "frozen, computed once, kept in the feature bank",
-        ha="center",
-        fontsize=10,
-        weight="bold",
-    )
-    ax.text(82, 33.5, "trained here, in seconds", ha="center", fontsize=10, weight="bold")
+    heading = {"ha": "center", "fontsize": 10, "weight": "bold"}
+    ax.text(32, 33.5, "frozen, computed once, kept in the feature bank", **heading)
+    ax.text(82, 33.5, "trained here, in seconds", **heading)
     return figure
 
 
 def show_pictures(rows, titles=None, captions=None, size=1.35):
-    """A grid of pictures; ``titles`` stand above the pictures, one ``caption`` at the left of each row. None leaves a gap."""
+    """A grid of pictures; None leaves a gap.
+
+    ``titles`` stand above the pictures, one ``caption`` at the left of each row.
+    """
     rows = [list(row) for row in rows]
-    columns = max(map(len, rows))
-    extra = 2.6 if captions else 0
-    figure, axes = plt.subplots(
-        len(rows),
-        columns + bool(captions),
-        squeeze=False,
-        figsize=(size * columns + extra, (size + 0.28 * bool(titles)) * len(rows)),
-        width_ratios=[extra / size] * bool(captions) + [1] * columns,
-    )
-    for i, row in enumerate(axes):
-        for ax in row:
-            ax.axis("off")
+    columns, left = max(map(len, rows)), bool(captions)
+    shape = (size * columns + 2.6 * left, (size + 0.28 * bool(titles)) * len(rows))
+    ratios = [2.6 / size] * left + [1] * columns
+    options = {"squeeze": False, "figsize": shape, "width_ratios": ratios}
+    figure, axes = plt.subplots(len(rows), columns + left, **options)
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, row in enumerate(rows):
         if captions:
-            row[0].text(
-                0,
-                0.5,
-                textwrap.fill(captions[i], 34),
-                va="center",
-                fontsize=9,
-                transform=row[0].transAxes,
-            )
-        for j, picture in enumerate(rows[i]):
-            ax = row[j + bool(captions)]
+            ax, text = axes[i, 0], textwrap.fill(captions[i], 34)
+            ax.text(0, 0.5, text, va="center", fontsize=9, transform=ax.transAxes)
+        for j, picture in enumerate(row):
+            ax = axes[i, j + left]
             if picture is not None:
                 ax.imshow(picture, interpolation="nearest")
             if titles and titles[i][j]:
-                ax.set_title(
-                    "\n".join(textwrap.fill(line, 22) for line in str(titles[i][j]).split("\n")),
-                    fontsize=8,
-                    weight="normal",
-                    loc="center",
-                )
+                lines = [textwrap.fill(line, 22) for line in str(titles[i][j]).split("\n")]
+                ax.set_title("\n".join(lines), fontsize=8, weight="normal", loc="center")
     return figure

@@ -145,31 +145,87 @@ def test_pickles_in_place_of_weights(kind, tmp_path, pickle_bytes):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("kind", ["clip", "blip", "diffusion", "head"])
-def test_code_that_a_model_brings_along(kind, tmp_path):
-    """tried: Python files in model folders, named in auto_map and asked for by every setting there
-    is;
-    promised: never run."""
-    folder, mark = tmp_path / kind, tmp_path / "ran"
-    write(kind, folder)
+def bring_code(folder):
+    """Put Python files into a model's folders that make a file when they are run."""
+    mark = folder.parent / "ran"
     for place in {folder, *(p.parent for p in folder.rglob("*.json"))}:
         for name in ("evil.py", "modeling_evil.py", "tokenization_evil.py", "pipeline.py"):
             (place / name).write_text(f"open({str(mark)!r}, 'w')\nclass Evil:\n    pass\n")
-    more = {
-        "auto_map": {
-            x: "evil.Evil"
-            for x in ("AutoModel", "AutoConfig", "AutoImageProcessor", "AutoProcessor")
-        }
-        | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]},
-        "trust_remote_code": True,
-        "custom_pipeline": "evil",
-    }
+    return mark
+
+
+@pytest.fixture
+def nobody_asks(monkeypatch):
+    """Libraries ask at the keyboard whether code may run; that fails the test at once."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+
+
+AUTO_MAP = {x: "evil.Evil" for x in ("AutoModel", "AutoConfig", "AutoImageProcessor")}
+AUTO_MAP["AutoTokenizer"] = ["evil.Evil", "evil.Evil"]
+
+
+@pytest.mark.parametrize("kind", ["clip", "blip", "diffusion", "head"])
+@pytest.mark.usefixtures("nobody_asks")
+def test_code_that_a_model_brings_along(kind, tmp_path):
+    """tried: Python files in model folders, named in auto_map and asked for by every setting there
+    is;
+    promised: refused, never run, nobody is asked."""
+    folder = tmp_path / kind
+    write(kind, folder)
+    mark = bring_code(folder)
+    more = {"auto_map": AUTO_MAP, "trust_remote_code": True, "custom_pipeline": "evil"}
     for path in folder.rglob("*.json"):
         held = json.loads(path.read_text())
         if isinstance(held, dict) and path.name not in ("vocab.json", "tokenizer.json"):
             path.write_text(json.dumps(held | more))
-    attempt(lambda: LOADERS[kind](folder))
+    assert attempt(lambda: LOADERS[kind](folder)) is REFUSED
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "way", "setting"),
+    [
+        (
+            "clip",
+            "open_clip_config.json",
+            "model_cfg/text_cfg/tokenizer_kwargs",
+            {"trust_remote_code": True},
+        ),
+        ("clip", "open_clip_config.json", "model_cfg/text_cfg", {"hf_model_name": "{folder}"}),
+        ("clip", "open_clip_config.json", "model_cfg/text_cfg", {"hf_model_name": "some/body"}),
+        (
+            "clip",
+            "open_clip_config.json",
+            "model_cfg/vision_cfg",
+            {"timm_model_name": "hf-hub:a/b"},
+        ),
+        ("clip", "tokenizer_config.json", "", {"auto_map": AUTO_MAP}),
+        ("blip", "config.json", "", {"auto_map": AUTO_MAP}),
+        ("blip", "preprocessor_config.json", "", {"auto_map": AUTO_MAP}),
+        ("diffusion", "model_index.json", "", {"_class_name": ["evil", "Evil"]}),
+        ("diffusion", "model_index.json", "", {"unet": ["evil", "Evil"]}),
+        ("diffusion", "model_index.json", "", {"tokenizer": ["transformers", "AutoTokenizer"]}),
+        ("diffusion", "text_encoder/config.json", "", {"auto_map": AUTO_MAP}),
+    ],
+)
+@pytest.mark.usefixtures("nobody_asks")
+def test_code_that_one_setting_asks_for(kind, file, way, setting, tmp_path, monkeypatch):
+    """tried: each way alone of naming code, or a model that lies elsewhere;
+    promised: refused, never run, nobody is asked, no connection is tried."""
+    folder, tried = tmp_path / kind, []
+    write(kind, folder)
+    mark = bring_code(folder)
+    if "tokenizer" in setting:
+        path = folder / "tokenizer" / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": AUTO_MAP}))
+    held = here = json.loads((folder / file).read_text())
+    for step in filter(None, way.split("/")):
+        here = here.setdefault(step, {})
+    here.update({k: str(folder) if v == "{folder}" else v for k, v in setting.items()})
+    (folder / file).write_text(json.dumps(held))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: tried.append(args))
+    assert attempt(lambda: LOADERS[kind](folder)) is REFUSED
+    assert not mark.exists() and not tried
 
 
 # --- paths and pictures ---------------------------------------------------------------------------
@@ -305,7 +361,7 @@ def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
 def test_html_of_a_picture_is_shown_not_run(text):
     """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py);
     promised: escaped, nothing of it a tag."""
-    from adafuse_lite.game.widgets import picture
+    from adafuse_lite.game.page import PAGE, data_uri
 
-    made = picture(Image.new("RGB", (4, 4)), 8, text)
+    made = PAGE.img(data_uri(Image.new("RGB", (4, 4))), text, 8)
     assert made.count("<") == made.count(">") == 1 and text not in made

@@ -171,12 +171,13 @@ def attribute_asked_for(text, thing):
 
 def truthful(scene, text):
     """The true answer to an open question, told from its words as a person would."""
-    from adafuse_lite.game import play as game
+    from adafuse_lite import game
+    from adafuse_lite.game import seeing
     from adafuse_lite.postcards import world
-    from adafuse_lite.postcards.dialogues import thing_of
+    from adafuse_lite.postcards.world import thing_of
 
     thing_named = lambda words: next(
-        (t for t in game.KINDS if any(w in words for w in (t, *game.KINDS[t]))), None
+        (t for t in seeing.KINDS if any(w in words for w in (t, *seeing.KINDS[t]))), None
     )
     if text.startswith(("are there any", "is there")):
         name = thing_named(text)
@@ -192,8 +193,7 @@ def truthful(scene, text):
 def test_a_whole_game(page, tmp_path):
     from playwright.sync_api import expect
 
-    from adafuse_lite import load_benchmark
-    from adafuse_lite.game import play as game
+    from adafuse_lite import game, load_benchmark
 
     began = time.monotonic()
     shots = Path(os.environ.get("DEMO_SHOTS", tmp_path))

@@ -15,8 +15,11 @@ import torch
 from PIL import Image
 from test_game import small_searcher
 
-from adafuse_lite.game import play as game
-from adafuse_lite.game.widgets import CHOICES, Demo, Worker, bars, curve, gauge, picture, plot_game
+from adafuse_lite import game
+from adafuse_lite.game import asking
+from adafuse_lite.game.figure import plot_game
+from adafuse_lite.game.page import PAGE, curve, data_uri
+from adafuse_lite.game.widgets import CHOICES, Demo, Worker
 
 
 def demo_of(searcher=None, hide=True, **options):
@@ -104,7 +107,7 @@ def test_pictures_carry_their_own_bytes(demo):
             assert kind == "data:image/png;base64"
             assert Image.open(io.BytesIO(base64.b64decode(data))).size == (64, 64)
         assert not any(str(v).startswith(("http", "//")) for v in attributes.values())
-    large = picture(Image.new("RGB", (2000, 1000)), 100, "photo")
+    large = PAGE.img(data_uri(Image.new("RGB", (2000, 1000))), "photo", 100)
     assert len(large) < 5_000 and 'alt="photo"' in large
 
 
@@ -114,7 +117,7 @@ def test_buttons_answer(demo):
     assert demo.game.rounds[0].entry == f"{question.text} {question.choices[1]}"
     question = demo.game.question
     demo.unknown.click()
-    assert demo.game.rounds[1].entry == f"{question.text} {game.DONT_KNOW}"
+    assert demo.game.rounds[1].entry == f"{question.text} {asking.DONT_KNOW}"
     question, demo.text.value = demo.game.question, "dark blue"
     demo.send_button.click()
     assert demo.game.rounds[2].entry == f"{question.text} dark blue"
@@ -213,6 +216,7 @@ def test_any_text_is_shown_as_it_is(demo, text):
         "p",
         "img",
         "svg",
+        "g",
         "path",
         "text",
         "b",
@@ -286,17 +290,17 @@ def test_needs_no_widget_younger_than_colabs():
 
 # --- the parts ------------------------------------------------------------------------------------
 def test_gauge_bars_and_curve_say_it_in_words():
-    assert "30 per cent" in gauge(0.3) and "30 %" in gauge(0.3)
-    assert "set by hand to 80" in gauge(0.3, 0.8) and "80 %" in gauge(0.3, 0.8)
-    assert "no head" in gauge(None)
-    assert "expert 2 75 per cent" in bars((0.25, 0.75)) and bars(()) == ""
+    assert "30 per cent" in PAGE.gauge(0.3) and "30 %" in PAGE.gauge(0.3)
+    assert "set by hand to 80" in PAGE.gauge(0.3, 0.8) and "80 %" in PAGE.gauge(0.3, 0.8)
+    assert "no head" in PAGE.gauge(None)
+    assert "expert 2 75 per cent" in PAGE.bars((0.25, 0.75)) and PAGE.bars(()) == ""
     drawn = curve({"TextOnly": [400, 30, 2], "rival": [10_000, 1, 1], "DAR": []}, 10_000)
     assert "text only: 400, 30, 2" in drawn and "the machine: 10,000, 1, 1" in drawn
     for html in (
-        gauge(0.0),
-        gauge(1.0),
-        gauge(0.5, 0.0),
-        bars((1.0,)),
+        PAGE.gauge(0.0),
+        PAGE.gauge(1.0),
+        PAGE.gauge(0.5, 0.0),
+        PAGE.bars((1.0,)),
         drawn,
         curve({}, 3),
         curve({"DAR": [1] * 30}, 1),
@@ -333,9 +337,9 @@ def test_contrast_is_enough(ink, paper):
 
 def test_a_figure_of_a_game():
     searcher, scenes = small_searcher()
-    played = game.play(searcher, [scenes[5]], [5], rounds=4, keep=True)
+    played = game.simulate(searcher, [scenes[5]], [5], last_round=4, keep=True)
     figure = plot_game(searcher, played.looks[0], played.questions[0], 5)
-    texts = [t.get_text() for t in figure.texts]
+    texts = [t.get_text() for t in figure.axes[0].texts]
     assert any("place" in t for t in texts) and any("trusted" in t for t in texts)
     import matplotlib.pyplot as plt
 
@@ -394,7 +398,6 @@ def test_waiting_jobs_of_a_kind_become_one():
     time.sleep(0.05)
     for i in range(10):
         worker.put("slider", lambda i=i: done.append(i), merge=True)
-    worker.put("late", lambda: done.append("late"), still=lambda: False)
     worker.put("bad", lambda: 1 / 0)
     gate.set()
     assert worker.wait() and done == [9] and len(failed) == 1

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from lesson_kit import definitions
 from PIL import Image
 
-from adafuse_lite import DAR, AdaFuSE, InputError, TextOnly, load_benchmark, ranks, rewrite
-from adafuse_lite.game import play as game
+from adafuse_lite import DAR, AdaFuSE, InputError, TextOnly, game, load_benchmark, ranks, rewrite
+from adafuse_lite.game import asking, play, seeing, state
 from adafuse_lite.postcards import render, world
 
 NAMES = list(world.ATTRIBUTES)
@@ -84,6 +84,10 @@ def scenes():
     return world.scenes("models", 60)
 
 
+def prompt_of(entries):
+    return rewrite(entries, statements=True)
+
+
 def hide(searcher, scenes, target=7, **options):
     return game.Game(searcher, target, scenes[target], **options)
 
@@ -91,27 +95,27 @@ def hide(searcher, scenes, target=7, **options):
 # --- asking ---------------------------------------------------------------------------------------
 def test_every_value_has_phrases_of_its_own():
     for name, values in world.ATTRIBUTES.items():
-        said = [game.phrases(name, value) for value in values]
+        said = [seeing.phrases(name, value) for value in values]
         assert all(
             texts and all(isinstance(t, str) and "none" not in t for t in texts) for texts in said
         )
         assert len(set(said)) == len(values), name
-    assert game.phrases("wall", "red")[0] == "a red house" and "an orange cow" in game.phrases(
+    assert seeing.phrases("wall", "red")[0] == "a red house" and "an orange cow" in seeing.phrases(
         "animal_color", "orange"
     )
-    assert game.phrases("trees", "two") == ("two pine trees", "two oak trees", "two palm trees")
+    assert seeing.phrases("trees", "two") == ("two pine trees", "two oak trees", "two palm trees")
 
 
 def test_information_is_that_of_a_noisy_channel():
     even = torch.full((4,), 0.25)
-    assert game.information(torch.eye(4), even) == pytest.approx(2)
-    assert game.information(torch.full((4, 5), 0.2), even) == pytest.approx(0, abs=1e-6)  # blind
-    assert game.information(torch.tensor([[1.0, 0]] * 4), even) == pytest.approx(
+    assert asking.information(torch.eye(4), even) == pytest.approx(2)
+    assert asking.information(torch.full((4, 5), 0.2), even) == pytest.approx(0, abs=1e-6)  # blind
+    assert asking.information(torch.tensor([[1.0, 0]] * 4), even) == pytest.approx(
         0, abs=1e-6
     )  # all agree
     p, h = 0.1, lambda q: -(q * torch.tensor(q).log2() + (1 - q) * torch.tensor(1 - q).log2())
     noisy = torch.tensor([[1 - p, p], [p, 1 - p]])
-    assert game.information(noisy, torch.full((2,), 0.5)) == pytest.approx(
+    assert asking.information(noisy, torch.full((2,), 0.5)) == pytest.approx(
         1 - h(p).item(), abs=1e-5
     )
 
@@ -121,20 +125,17 @@ def test_the_notebooks_information_is_the_packages():
     torch.manual_seed(0)
     for answers in (2, 5):
         p, w = torch.rand(40, answers).softmax(1), torch.randn(40).softmax(0)
-        assert by_hand(p, w) == pytest.approx(game.information(p, w), abs=1e-6)
+        assert by_hand(p, w) == pytest.approx(asking.information(p, w), abs=1e-6)
 
 
 def certain(scenes, names=NAMES):
     """A questioner that sees everything in these scenes."""
-    made = game.Questioner.__new__(game.Questioner)
-    made.size = len(scenes)
-    made.seen = {}
+    seen = {}
     for name in names:
         values = world.ATTRIBUTES[name]
-        made.seen[name] = F.one_hot(
-            torch.tensor([values.index(getattr(s, name)) for s in scenes]), len(values)
-        ).float()
-    return made
+        codes = torch.tensor([values.index(getattr(scene, name)) for scene in scenes])
+        seen[name] = F.one_hot(codes, len(values)).float()
+    return game.Questioner(seen)
 
 
 def test_asks_what_tells_candidates_apart():
@@ -164,7 +165,7 @@ def test_never_asks_the_same_twice_nor_about_what_is_not_there(form, seed, scene
     even = torch.full((len(scenes),), 1 / len(scenes))
     while (question := questioner.ask(torch.arange(len(scenes)), even, notes, form)) is not None:
         for thing in notes.gone:
-            assert game.thing_of(question.name) != thing, question
+            assert world.thing_of(question.name) != thing, question
         texts.append(question.text)
         answer = answerer.answer(question)
         assert answer in question.choices or answer.startswith(("yes", "no", "can't tell")), (
@@ -199,7 +200,7 @@ def test_details_wait_until_the_thing_is_known(scenes):
 HEARD = [
     (("sky", "open"), "I think it is Pink!", {"sky": "pink"}, set()),
     (("sky", "open"), "lovely", {"sky": None}, set()),
-    (("sky", "open"), game.DONT_KNOW, {"sky": None}, set()),
+    (("sky", "open"), asking.DONT_KNOW, {"sky": None}, set()),
     (("weather", "open"), "it's raining", {"weather": "rainy"}, set()),
     (("vehicle", "exists"), "no", {}, {"vehicle"}),
     (("vehicle", "exists"), "yes", {}, set()),
@@ -265,18 +266,16 @@ def test_prompts_are_those_of_rewrite_for_dialogues():
     benchmark = load_benchmark("postcards", split="validation").limit(40)
     for dialogue in benchmark.dialogues:
         for r in (0, 3, 10):
-            assert game.prompt_of(dialogue.entries[: r + 1]) == rewrite(dialogue.entries[: r + 1])
+            assert prompt_of(dialogue.entries[: r + 1]) == rewrite(dialogue.entries[: r + 1])
 
 
 def test_prompts_hold_statements_and_may_begin_with_a_question():
     assert (
-        game.prompt_of(
-            ("what color is the sky? blue", "a red barn", "is there a vehicle? yes, a car")
-        )
+        prompt_of(("what color is the sky? blue", "a red barn", "is there a vehicle? yes, a car"))
         == "the sky is blue, a red barn, there is a car"
     )
-    assert game.prompt_of(("what is this?",)) == "what is this?"
-    assert game.prompt_of(("what color is the sky? i can't tell",)) in (
+    assert prompt_of(("what is this?",)) == "what is this?"
+    assert prompt_of(("what color is the sky? i can't tell",)) in (
         "",
         "what color is the sky? i can't tell",
     )
@@ -291,7 +290,7 @@ def test_a_look_is_what_the_parts_give(searcher):
     looks = searcher.look(dialogues, [3, 4])
     for look, entries, seed in zip(looks, dialogues, (3, 4)):
         z_t = searcher.encoder.encode_text([", ".join(entries)])
-        (drawing,) = Pencil()([game.prompt_of(entries)], seeds=[seed])
+        (drawing,) = Pencil()([prompt_of(entries)], seeds=[seed])
         z_d = searcher.encoder.encode_images([drawing])
         for name, model in {"TextOnly": TextOnly(), "DAR": DAR(), "AdaFuSE": searcher.head}.items():
             wanted = model(z_t, z_d, round=len(entries) - 1).query @ searcher.features.T
@@ -434,7 +433,7 @@ def test_the_gate_stays_set_until_it_is_released(searcher, scenes):
 
 
 def test_a_game_ends(searcher, scenes):
-    played = hide(searcher, scenes, rounds=2)
+    played = hide(searcher, scenes, last_round=2)
     played.set_gate(0.0)
     while not played.over:
         assert played.say("nothing that helps")
@@ -491,9 +490,9 @@ def test_any_text_can_be_said(searcher, scenes, text):
         assert played.say(text)
         assert (
             "\n" not in played.rounds[-1].entry
-            and len(played.rounds[-1].entry) < game.LONGEST + 100
+            and len(played.rounds[-1].entry) < state.LONGEST + 100
         )
-        assert (len(text) > game.LONGEST) == ("first 2,000" in played.message)
+        assert (len(text) > state.LONGEST) == ("first 2,000" in played.message)
 
 
 def test_cut_text_is_known(searcher, scenes):
@@ -534,9 +533,11 @@ def test_two_threads_do_not_mix(searcher, scenes):
 # --- many games -----------------------------------------------------------------------------------
 def test_games_that_run_together_are_those_that_run_alone(searcher, scenes):
     targets = [3, 9, 20]
-    together = game.play(searcher, [scenes[t] for t in targets], targets, rounds=4, keep=True)
+    together = game.simulate(
+        searcher, [scenes[t] for t in targets], targets, last_round=4, keep=True
+    )
     for i, t in enumerate(targets):
-        alone = game.play(searcher, [scenes[t]], [t], rounds=4)
+        alone = game.simulate(searcher, [scenes[t]], [t], last_round=4)
         assert {m: r[i].item() for m, r in together.reached.items()} == {
             m: r.item() for m, r in alone.reached.items()
         }
@@ -547,16 +548,16 @@ def test_games_that_run_together_are_those_that_run_alone(searcher, scenes):
 
 
 def test_wins_are_cumulative(searcher, scenes):
-    played = game.Played({"DAR": torch.tensor([0, 2, 4])}, 3, [], [], [])
+    played = play.Played({"DAR": torch.tensor([0, 2, 4])}, 3, [], [], [])
     assert played.wins("DAR").tolist() == [[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
 
 
 def test_orders_are_kept(searcher, scenes):
-    fixed = game.play(searcher, [scenes[1]], [1], rounds=6, choose="fixed")
+    fixed = game.simulate(searcher, [scenes[1]], [1], last_round=6, choose="fixed")
     names = [NAMES.index(q.name) for q in fixed.questions[0]]
     assert names == sorted(names)
     with pytest.raises(InputError, match="no way to choose"):
-        game.play(searcher, [scenes[1]], [1], choose="wisely")
+        game.simulate(searcher, [scenes[1]], [1], choose="wisely")
 
 
 def test_the_bundled_games_are_complete():
@@ -586,7 +587,7 @@ def test_the_temperatures_are_those_of_validation(real):
     found = game.calibrate(
         real[1].encoder, load_bank("postcards", split="validation").corpus, scenes
     )
-    assert {n: f["temperature"] for n, f in found.items()} == game.TEMPERATURES
+    assert {n: f["temperature"] for n, f in found.items()} == seeing.TEMPERATURES
     assert found["sky"]["accuracy"] > 0.95 and found["animal"]["left"] > 0.95
 
 
@@ -631,8 +632,12 @@ def test_the_bundled_games_can_be_played_again(real):
     benchmark, searcher = real
     targets = game.hidden_postcards(benchmark)
     for way, held in game.stored_games().items():
-        played = game.play(
-            searcher, [benchmark.scenes[t] for t in targets], targets, game.ROUNDS, *game.WAYS[way]
+        played = game.simulate(
+            searcher,
+            [benchmark.scenes[t] for t in targets],
+            targets,
+            state.LAST_ROUND,
+            *game.WAYS[way],
         )
         for method, first in played.reached.items():
             assert (first == held.reached[method]).float().mean() > 0.97, (way, method)

@@ -129,14 +129,15 @@ def build_bank(
     drawn = _draw(parts, encoder, generator, probe, jobs, seeds)
     if read is None or corpus is None or drawn is None:
         return None
+    text, prompt = read
     bank = FeatureBank(
-        text=read["text"]["features"].float(),
-        prompt=read["prompt"]["features"].float(),
+        text=text["features"].float(),
+        prompt=prompt["features"].float(),
         generated=drawn["features"].float(),
-        corpus=corpus.float(),
+        corpus=corpus["features"].float(),
         target=torch.tensor(list(benchmark.targets)),
-        cut=read["text"]["tokens"] > encoder.limit,
-        prompt_cut=(read["prompt"]["tokens"] > encoder.limit) | drawn["cut"],
+        cut=text["tokens"] > encoder.limit,
+        prompt_cut=(prompt["tokens"] > encoder.limit) | drawn["cut"],
         seeds=torch.tensor(seeds),
         readings=drawn.get("readings"),
         meta=meta,
@@ -196,12 +197,7 @@ def _encode_texts(parts, encoder, texts, prompts):
 
     different = sorted({text for line in texts + prompts for text in line})
     read = parts.run("encode texts", "text", different, TEXTS, encoder.hash, work)
-    if read is None:
-        return None
-    return {
-        "text": _gather(read, different, texts),
-        "prompt": _gather(read, different, prompts),
-    }
+    return read and [_gather(read, different, table) for table in (texts, prompts)]
 
 
 def _encode_corpus(parts, encoder, benchmark):
@@ -209,8 +205,7 @@ def _encode_corpus(parts, encoder, benchmark):
     items = [(i, name, codes[i] if codes else None) for i, name in enumerate(names)]
     work = lambda piece: {"features": encode_pictures(benchmark, encoder, [n for _, n, _ in piece])}
     depends_on = [encoder.hash, benchmark.name, *version]
-    corpus = parts.run("encode corpus", "picture", items, PICTURES, depends_on, work)
-    return corpus and corpus["features"]
+    return parts.run("encode corpus", "picture", items, PICTURES, depends_on, work)
 
 
 def _draw(parts, encoder, generator, probe, jobs, seeds):
@@ -230,6 +225,8 @@ def _draw(parts, encoder, generator, probe, jobs, seeds):
 
 
 # --- the same from a shell ------------------------------------------------------------------------
+SHARE = """only the K-th (from 0) of N shares of the work, for N machines with one disk; a last call
+without it puts the bank together"""
 OPTIONS = {
     "--benchmark": dict(default=DEFAULT, help="a bundled world, or what load_benchmark reads"),
     "--style": dict(default="visdial", help="the dialogue file's stem"),
@@ -245,13 +242,7 @@ OPTIONS = {
     "--pictures": dict(type=int, help="only so many pictures, besides the wanted ones"),
     "--rounds": dict(type=int, help="only so many rounds"),
     "--seed": dict(type=int, default=0, help="of the drawings"),
-    "--share": dict(
-        nargs=2,
-        type=int,
-        metavar=("K", "N"),
-        help="only the K-th (from 0) of N shares of the work, for N machines with one disk; a last "
-        "call without it puts the bank together",
-    ),
+    "--share": dict(nargs=2, type=int, metavar=("K", "N"), help=SHARE),
     "--out": dict(required=True, help="the folder of the bank"),
 }
 

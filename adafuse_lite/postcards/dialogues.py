@@ -18,43 +18,29 @@ from .captions import PHRASES, WHERE, article, caption, fitting
 from .world import ATTRIBUTES, DETAILS, PRESENT, kind_of, thing_of
 
 ROUNDS = 11
-# How a style asks (share of yes/no questions, of idle questions, of guesses that are right by luck
-# or sense), how often its answers are wrong (yes/no, values), and how often they are sentences.
-HABITS = {
-    "visdial": dict(polar=0.71, idle=0.36, sense=0.62, flip=0.0, slip=0.0, sentence=0.75),
-    "human_blip2": dict(polar=0.60, idle=0.36, sense=0.62, flip=0.20, slip=0.12, sentence=0.0),
-    "chatgpt_blip2": dict(polar=0.08, idle=0.30, sense=0.50, flip=0.20, slip=0.15, sentence=0.0),
-    "flan_blip2": dict(polar=0.0, idle=0.10, sense=0.0, flip=0.0, slip=0.15, sentence=0.25),
-}
+HABITS = PHRASES["habits"]
 STYLES = tuple(HABITS)
-# FLAN, per round, from the real file: how often it asks a question again, and answers with marks.
-ASKS_AGAIN = (0, 0, 0.15, 0.32, 0.58, 0.78, 0.88, 0.94, 0.97, 0.98, 0.99)
-STRAY = (0, 0, 0.01, 0.40, 0.57, 0.76, 0.91, 0.96, 0.98, 0.99, 0.99)
 QUESTIONS, IDLE_QUESTIONS = PHRASES["questions"], PHRASES["questions"]["idle"]
 ANSWERS, REPLIES = PHRASES["answers"], PHRASES["replies"]
 LEADS, TAILS = PHRASES["manners"]["leads"], PHRASES["manners"]["tails"]
 
 
 class Question(NamedTuple):
-    """A question; ``value`` is the one asked for ("polar"), or what an "idle" one's answer is."""
-
     kind: str  # "open", "polar", "exists", "idle" (yes or no) or "idle open"
     name: str | None  # the attribute
-    value: object
+    value: object  # the one asked for ("polar"), or the answer ("idle") or answers ("idle open")
     text: str
 
 
 class Talk:
-    """What both sides of one dialogue know, and what they say next.
-
-    ``known`` holds the facts stated so far, ``there`` the things known to be in the picture,
-    ``past`` the (question, its wording, (answer, facts it states)) of each round.
-    """
+    """What both sides of one dialogue know, and what they say next."""
 
     def __init__(self, scene, style, rng, known):
         self.scene, self.style, self.rng = scene, style, rng
         self.flan, self.human = style == "flan_blip2", style == "visdial"
-        self.habits, self.known, self.past = HABITS[style], dict(known), []
+        self.habits, self.known = HABITS[style], dict(known)  # the facts stated so far
+        self.past = []  # of each round (question, its wording, (answer, facts it states))
+        # the things known to be in the picture
         self.there = {"building"} | {t for t in DETAILS if known.get(t, "none") != "none"}
         self.there |= {thing_of(name) for name in known if thing_of(name)}
 
@@ -142,21 +128,14 @@ class Talk:
             return f"{x} {verb} {said}"
         return f"they are {said}" if verb == "are" else f"it is {said}"
 
-    def seen(self, name):
-        """The value that the answerer sees: the truth, or with a machine now and then another."""
-        truth = getattr(self.scene, name)
-        if truth == "none" or self.chance("slip"):
-            return self.rng.choice([v for v in PRESENT[name] if v != truth])
-        return truth
-
     def answer(self, question):
         """The answer to a question: (text, facts it states)."""
         kind, name, value, _ = question
+        truth = getattr(self.scene, name) if name else None
         if kind == "idle open":
             return self.rng.choice(value), {}
         if kind == "open":
-            return self.open_answer(name)
-        truth = getattr(self.scene, name) if name else None
+            return self.open_answer(name, truth)
         there = {"idle": value, "exists": truth != "none", "polar": truth == value}[kind]
         if self.chance("flip"):
             there = not there
@@ -167,8 +146,11 @@ class Talk:
         stated = kind == "polar" if there else kind == "exists"
         return "yes" if there else "no", {name: value if there else "none"} if stated else {}
 
-    def open_answer(self, name):
-        rng, value, hedge = self.rng, self.seen(name), ""
+    def open_answer(self, name, truth):
+        """A value: the truth, or with a machine now and then another."""
+        rng, value, hedge = self.rng, truth, ""
+        if truth == "none" or self.chance("slip"):
+            value = rng.choice([v for v in PRESENT[name] if v != truth])
         if self.human and rng.random() < 0.03:
             return rng.choice(REPLIES["unknown"]), {}
         say = self.sentence if self.chance("sentence") else self.say
@@ -215,7 +197,7 @@ class Talk:
     def round(self, r):
         """Question and answer number r, worded in the style; what it states is known afterwards."""
         rng = self.rng
-        if self.flan and rng.random() < ASKS_AGAIN[r] and self.past:
+        if self.flan and rng.random() < self.habits["again"][r] and self.past:
             again = self.past[-1] if rng.random() < 0.7 else rng.choice(self.past)
             question, text, answered = again
             answer, stated = answered if rng.random() < 0.85 else self.answer(question)
@@ -252,14 +234,11 @@ class Talk:
 
 
 def spill(question, answer, r, rng):
-    """The question mark and an answer in FLAN's manner: said twice and more behind stray marks.
-
-    Now and then the question is asked once more and left open, or nothing is answered.
-    """
+    """The question mark and an answer in FLAN's manner: said twice and more behind stray marks."""
     if rng.random() < 2 / 20_640:
         return "?"
     mark = "?" if rng.random() > 0.003 else ""
-    if rng.random() >= STRAY[r]:
+    if rng.random() >= HABITS["flan_blip2"]["stray"][r]:
         return f"{mark} {answer}"
     if rng.random() < 429 / 13_547:
         return f"{mark} Answer: {answer} {question}?"
@@ -274,7 +253,7 @@ def dialogue(scene, style, rng):
     """A dialogue about ``scene`` in one of the ``STYLES``, with a ``random.Random``.
 
     Returns (entries, facts): 11 strings, and 11 dicts ``{attribute: value}`` with all that the text
-    states up to that round (the latest value, where a machine contradicts itself).
+    states up to that round, true or not (the latest, where a machine contradicts itself).
     """
     text, known = caption(scene, rng, things=rng.choice((1, 2, 2)), detail=rng.choice((0.3, 0.5)))
     talk, entries, facts = Talk(scene, style, rng, known), [text], [dict(known)]

@@ -1,7 +1,7 @@
 """How the bundled models were trained: tokenizer, encoder, autoencoder, generator and probe.
 
-Notebooks A1 and A2 explain and run these functions; the architectures are in ``models.toml``. Each
-training writes a checkpoint now and then and goes on from it when called again; it logs its losses.
+A1 and A2 explain and run these functions; the architectures are in ``models.toml``. Each training
+writes a checkpoint now and then and goes on from it when called again; it logs its losses.
 """
 
 import json
@@ -9,21 +9,26 @@ import random
 import tomllib
 from pathlib import Path
 
+import diffusers
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
+from open_clip.model import CLIP
+from tokenizers import pre_tokenizers, trainers
 from tqdm.auto import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..device import device_of, pick_device
 from ..encoders import CONFIG, WEIGHTS
 from ..files import halved, make_folder, read_all, write_json, write_tensors
+from ..generators import quiet
 from ..names import DATA
 from ..train import learning_rate, parameter_groups
-from . import render
+from . import render, world
 from .captions import caption, long_caption, statement, unsaid
 from .probe import SIZES, Probe
-from .world import ATTRIBUTES, scenes
 
 MODELS = tomllib.loads(Path(__file__).with_name("models.toml").read_text(encoding="utf-8"))
 CONTEXT = MODELS["encoder"]["text_cfg"]["context_length"]  # tokens that are read, as CLIP does
@@ -32,26 +37,19 @@ SHORT = 40  # tokens; no caption that the encoder is trained on is longer
 
 def train_tokenizer(out, count=20_000, vocabulary=2_000):
     """Learn a byte-pair vocabulary in CLIP's own scheme from captions, and save it in ``out``."""
-    from tokenizers import pre_tokenizers, trainers
-    from transformers import CLIPTokenizer
-
     start, end, alphabet = "<|startoftext|>", "<|endoftext|>", pre_tokenizers.ByteLevel.alphabet()
     rng = random.Random("tokenizer")
-    texts = [long_caption(scene, rng)[0] for scene in scenes("models", count)]
+    texts = [long_caption(scene, rng)[0] for scene in world.scenes("models", count)]
     texts += MODELS["tokenizer"]["question_words"].split() * 50
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 2,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-        initial_alphabet=alphabet,
-    )
+    scheme = {"end_of_word_suffix": "</w>", "initial_alphabet": alphabet, "show_progress": False}
     learner = CLIPTokenizer(vocab={start: 0, end: 1}, merges=[]).backend_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 2, **scheme)
     learner.train_from_iterator(texts, trainer)
     model = json.loads(learner.to_str())["model"]
     # Every byte also exists as the end of a word; and the end token has the highest number, as
     # CLIP's pooling wants.
     learned = sorted(set(model["vocab"]) - {start, end}, key=model["vocab"].get)
-    ends = [a + "</w>" for a in sorted(alphabet)]
+    ends = [byte + "</w>" for byte in sorted(alphabet)]
     tokens = [*dict.fromkeys([*sorted(alphabet), *ends, *learned]), start, end]
     numbers = {token: i for i, token in enumerate(tokens)}
     merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
@@ -61,9 +59,9 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
 
 
 # --- what all trainings share
-def pictures(scene_list):
+def pictures(scenes):
     """The scenes as bytes [n, 3, 64, 64]."""
-    drawn = np.stack([render.pixels(scene) for scene in tqdm(scene_list, desc="draw")])
+    drawn = np.stack([render.pixels(scene) for scene in tqdm(scenes, desc="draw")])
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
 
 
@@ -111,6 +109,18 @@ def train_loop(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=10
     return log
 
 
+def write_log(checkpoint, csv, every=10):
+    """Keep every tenth step of a checkpoint's log as CSV."""
+    log = json.loads(read_all(checkpoint, "train anew")[1]["log"])
+    Path(csv).parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(log[::every]).to_csv(csv, index=False)
+
+
+def read_log(name):
+    """The log of a bundled model ("encoder", "reader", ...) or the table of trials (data frame)."""
+    return pd.read_csv(DATA / "logs" / f"{name}.csv")
+
+
 # --- encoder
 def encoder_config(vocabulary):
     """The ``open_clip`` model config of the bundled encoder."""
@@ -127,17 +137,15 @@ def short_caption(scene, rng):
     return ", ".join([text, *(statement(scene, name, rng) for name in names)])
 
 
-def train_encoder(out, tokenizer, scene_list, pixels, steps=1_500, batch=256, lr=1e-3):
+def train_encoder(out, tokenizer, scenes, pixels, steps=1_500, batch=256, lr=1e-3):
     """Symmetric InfoNCE on (picture, caption) pairs -> model, log [{step, loss, accuracy}]."""
-    from open_clip.model import CLIP
-
     torch.manual_seed(0)
     model = CLIP(**encoder_config(len(tokenizer)))
     options = {"padding": "longest", "max_length": SHORT, "truncation": True}
 
     def loss(step, rng):
-        chosen = rng.sample(range(len(scene_list)), batch)
-        texts = [short_caption(scene_list[i], rng) for i in chosen]
+        chosen = rng.sample(range(len(scenes)), batch)
+        texts = [short_caption(scenes[i], rng) for i in chosen]
         tokens = tokenizer(texts, return_tensors="pt", **options).input_ids
         images = model.encode_image(as_input(pixels[chosen], model), normalize=True)
         # CLIP bounds its temperature: the scores are at most 100 times the cosine.
@@ -151,10 +159,7 @@ def train_encoder(out, tokenizer, scene_list, pixels, steps=1_500, batch=256, lr
 
 
 def encode_short(model, tokens):
-    """``model.encode_text`` for tokens [b, n] shorter than the context.
-
-    The causal mask makes the missing padding irrelevant.
-    """
+    """``model.encode_text`` for fewer tokens: the causal mask makes missing padding irrelevant."""
     n, tokens = tokens.shape[1], tokens.to(device_of(model))
     x = model.token_embedding(tokens) + model.positional_embedding[:n]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
@@ -165,10 +170,9 @@ def encode_short(model, tokens):
 # --- generator
 def train_autoencoder(out, pixels, steps=1_000, batch=32, lr=2e-3):
     """A picture to a latent [12, 8, 8] and back -> model, log [{step, loss, psnr}] (dB)."""
-    from diffusers import AutoencoderTiny
-
     torch.manual_seed(0)
-    model = AutoencoderTiny(**MODELS["autoencoder"]).to(memory_format=torch.channels_last)
+    model = diffusers.AutoencoderTiny(**MODELS["autoencoder"])
+    model.to(memory_format=torch.channels_last)
 
     def loss(step, rng):
         images = as_input(pixels[rng.sample(range(len(pixels)), batch)], model)
@@ -191,14 +195,12 @@ def generator_tokens(tokenizer, texts):
     return tokenizer(texts, return_tensors="pt", **options).input_ids
 
 
-def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
+def train_reader(out, tokenizer, scenes, steps=1_500, batch=64, lr=1e-3):
     """Teach the generator's text encoder to read: which values does a caption state, if any?
 
-    Stable Diffusion starts from a text encoder that can read already; this is ours. Returns it and
-    the log [{step, loss, accuracy}].
+    Stable Diffusion starts from one that can read already; this is ours. Returns it and the log
+    [{step, loss, accuracy}].
     """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     torch.manual_seed(0)
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
@@ -206,11 +208,11 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
     reader = CLIPTextModel(config)
     sizes = [size + 1 for size in SIZES]  # one more class: not stated
     heads = torch.nn.Linear(config.hidden_size, sum(sizes))
-    codes = {name: dict(zip(values, range(len(values)))) for name, values in ATTRIBUTES.items()}
+    codes = {name: {v: i for i, v in enumerate(vs)} for name, vs in world.ATTRIBUTES.items()}
     stated = lambda facts: [code.get(facts.get(name), len(code)) for name, code in codes.items()]
 
     def loss(step, rng):
-        captions = [long_caption(scene, rng) for scene in rng.sample(scene_list, batch)]
+        captions = [long_caption(scene, rng) for scene in rng.sample(scenes, batch)]
         device, texts = device_of(reader), [text for text, _ in captions]
         # A fact that was cut off with the end of a long text is noise in the labels; it is rare.
         labels = torch.tensor([stated(facts) for _, facts in captions], device=device)
@@ -229,25 +231,21 @@ def train_reader(out, tokenizer, scene_list, steps=1_500, batch=64, lr=1e-3):
 
 def scheduler():
     """The noise schedule, and the solver that draws with it."""
-    from diffusers import DPMSolverMultistepScheduler
-
-    return DPMSolverMultistepScheduler(**MODELS["noise"], **MODELS["solver"])
+    return diffusers.DPMSolverMultistepScheduler(**MODELS["noise"], **MODELS["solver"])
 
 
 def train_unet(
-    out, tokenizer, reader, autoencoder, scene_list, pixels, steps=2_600, batch=64, lr=1.5e-3
+    out, tokenizer, reader, autoencoder, scenes, pixels, steps=2_600, batch=64, lr=1.5e-3
 ):
-    """Latent diffusion on (picture, caption of any length) pairs; one text in ten is left out.
+    """Latent diffusion on (picture, caption of any length) pairs -> the UNet, log [{step, loss}].
 
-    Reader and autoencoder stay as they are, so latents and text states are computed once. Returns
-    the UNet and the log [{step, loss}].
+    One text in ten is left out, for guidance. Reader and autoencoder stay as they are, so latents
+    and text states are computed once.
     """
-    from diffusers import DDPMScheduler, UNet2DConditionModel
-
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(**MODELS["unet"]).to(memory_format=torch.channels_last)
-    schedule, rng = DDPMScheduler(**MODELS["noise"]), random.Random("unet captions")
-    texts = [long_caption(scene, rng)[0] for scene in scene_list] + [""]
+    unet = diffusers.UNet2DConditionModel(**MODELS["unet"]).to(memory_format=torch.channels_last)
+    schedule, rng = diffusers.DDPMScheduler(**MODELS["noise"]), random.Random("unet captions")
+    texts = [long_caption(scene, rng)[0] for scene in scenes] + [""]
 
     def states_of(texts):
         tokens = generator_tokens(tokenizer, texts).to(device_of(reader))
@@ -258,7 +256,7 @@ def train_unet(
     states = in_batches(reader, states_of, texts, "texts")
 
     def loss(step, rng):
-        chosen, device = rng.sample(range(len(scene_list)), batch), device_of(unet)
+        chosen, device = rng.sample(range(len(scenes)), batch), device_of(unet)
         clean = latents[chosen].contiguous(memory_format=torch.channels_last).to(device)
         said = states[[i if rng.random() > 0.1 else -1 for i in chosen]].float().to(device)
         noise, times = torch.randn_like(clean), torch.randint(0, 1000, (batch,), device=device)
@@ -283,13 +281,9 @@ def save_encoder(model, config, tokenizer, folder):
 
 def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidance=3.0):
     """Save the parts as a ``StableDiffusionPipeline`` in float16, which they are afterwards."""
-    from diffusers import StableDiffusionPipeline
-
-    from ..generators import quiet
-
     parts = {"vae": autoencoder, "text_encoder": reader, "tokenizer": tokenizer, "unet": unet}
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    pipeline = StableDiffusionPipeline(**parts, scheduler=scheduler(), **unused)
+    pipeline = diffusers.StableDiffusionPipeline(**parts, scheduler=scheduler(), **unused)
     with quiet():
         pipeline.to(torch.float16).save_pretrained(folder)
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
@@ -303,13 +297,13 @@ def blemish(x):
     return x + strength[0] * (blurred - x) + 0.2 * strength[1] * torch.randn_like(x)
 
 
-def train_probe(out, scene_list, pixels, steps=1_000, batch=128, lr=3e-3):
+def train_probe(out, scenes, pixels, steps=1_000, batch=128, lr=3e-3):
     """Cross-entropy of all 18 attributes -> the probe, the log [{step, loss, accuracy}]."""
     torch.manual_seed(0)
-    model, codes = Probe(), torch.tensor([scene.codes() for scene in scene_list])
+    model, codes = Probe(), torch.tensor([scene.codes() for scene in scenes])
 
     def loss(step, rng):
-        chosen = rng.sample(range(len(scene_list)), batch)
+        chosen = rng.sample(range(len(scenes)), batch)
         scores = model(blemish(as_input(pixels[chosen], model))).split(SIZES, 1)
         pairs = list(zip(scores, codes[chosen].to(device_of(model)).T))
         right = torch.stack([s.argmax(1) == truth for s, truth in pairs])
@@ -318,20 +312,3 @@ def train_probe(out, scene_list, pixels, steps=1_000, batch=128, lr=3e-3):
 
     log = train_loop(out, "probe", steps, lr, loss, decay=0.05, model=model)
     return model.eval(), log
-
-
-# --- logs: those of the bundled models travel with the package
-def write_log(checkpoint, csv, every=10):
-    """Keep every tenth step of a checkpoint's log as CSV."""
-    import pandas as pd
-
-    log = json.loads(read_all(checkpoint, "train anew")[1]["log"])
-    Path(csv).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(log[::every]).to_csv(csv, index=False)
-
-
-def read_log(name):
-    """The log of a bundled model ("encoder", "reader", ...) or the table of trials (data frame)."""
-    import pandas as pd
-
-    return pd.read_csv(DATA / "logs" / f"{name}.csv")

@@ -9,25 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from .. import files
 from ..checks import check_pictures
 from ..device import device_of
 from ..errors import InputError
-from ..files import (
-    content_hash,
-    halved,
-    make_folder,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
 from ..names import DATA
 from . import render
 from .world import ATTRIBUTES
 
 FOLDER = DATA / "models" / "probe"
 WEIGHTS, CARD = "model.safetensors", "probe.json"
-SIZES = [len(values) for values in ATTRIBUTES.values()]
+CLASSES = {name: list(values) for name, values in ATTRIBUTES.items()}
+SIZES = [len(values) for values in CLASSES.values()]
 WIDTHS = (3, 32, 64, 96, 128)  # channels at 64, 32, 16, 8 and 4 pixels a side
 
 
@@ -71,28 +64,24 @@ class Probe(nn.Module):
 
     def save(self, folder, **notes):
         """Store the weights (float16) and ``notes`` (accuracies, ...) in ``folder``."""
-        folder = make_folder(folder)
-        write_tensors(folder / WEIGHTS, halved(self.state_dict()))
-        write_json(folder / CARD, {"attributes": _attributes(), **notes})
-
-
-def _attributes():
-    return {name: list(values) for name, values in ATTRIBUTES.items()}
+        folder = files.make_folder(folder)
+        files.write_tensors(folder / WEIGHTS, files.halved(self.state_dict()))
+        files.write_json(folder / CARD, {"attributes": CLASSES, **notes})
 
 
 def load_probe(folder=FOLDER, device=None):
     """The probe stored in ``folder``, in evaluation mode, with its content hash in ``.hash``."""
     weights, card, probe = Path(folder, WEIGHTS), Path(folder, CARD), Probe()
     remedy = "restore it, or train the probe anew"
-    if read_json(card, remedy).get("attributes") != _attributes():
+    if files.read_json(card, remedy).get("attributes") != CLASSES:
         raise InputError(
             f"{card}: the probe reads other attributes than this world has; train it anew."
         )
     try:
-        probe.load_state_dict(read_tensors(weights, remedy))
+        probe.load_state_dict(files.read_tensors(weights, remedy))
     except RuntimeError as error:
         raise InputError(f"{weights} holds another model than the probe: {remedy}.") from error
-    probe.hash = content_hash(weights, _attributes())
+    probe.hash = files.content_hash(weights, CLASSES)
     return probe.to(device or "cpu").eval()
 
 

@@ -25,12 +25,10 @@ REPEATED |= {"rainy": range(0, GRID, 16), "snowy": range(0, GRID - 2, 14)}
 
 
 # Shapes: boolean masks over a grid of coordinates x (to the right) and y (down).
-def box(x, y, x0, y0, x1, y1):
-    return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-
-
-def oval(x, y, cx, cy, rx, ry):
-    return (x - cx) ** 2 * ry * ry + (y - cy) ** 2 * rx * rx <= rx * rx * ry * ry
+box = lambda x, y, x0, y0, x1, y1: (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+oval = lambda x, y, cx, cy, rx, ry: (
+    (x - cx) ** 2 * ry * ry + (y - cy) ** 2 * rx * rx <= rx * rx * ry * ry
+)
 
 
 def polygon(x, y, *numbers):
@@ -52,7 +50,7 @@ def stroke(x, y, x0, y0, x1, y1, width):
     return (along >= 0) & (along <= length2) & (4 * across * across <= width * width * length2)
 
 
-SHAPES = {shape.__name__: shape for shape in (box, oval, polygon, stroke)}
+SHAPES = {"box": box, "oval": oval, "polygon": polygon, "stroke": stroke}
 
 
 @lru_cache(maxsize=4096)

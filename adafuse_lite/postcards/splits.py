@@ -18,9 +18,7 @@ SPLITS = {"train": (3_000, 0, 3_000), "validation": (300, 0, 10_000), "test": (1
 SEEDS = {"train": 1, "validation": 2, "test": 20_261_125}
 
 
-@lru_cache(maxsize=4)
-def _scenes(split):
-    return scenes(split, SPLITS[split][2], SEEDS[split])
+cached_scenes = lru_cache(maxsize=4)(scenes)
 
 
 def load_postcards(style, split):
@@ -36,7 +34,8 @@ def load_postcards(style, split):
             f"Postcards has the style {style!r} in the test split only; use split='test' or "
             "style='visdial'."
         )
-    corpus = {f"postcards/{split}/{i:06}.png": scene for i, scene in enumerate(_scenes(split))}
+    drawn = cached_scenes(split, SPLITS[split][2], SEEDS[split])
+    corpus = {f"postcards/{split}/{i:06}.png": scene for i, scene in enumerate(drawn)}
     rngs = (random.Random(f"{split}/{style}/{SEEDS[split]}/{i}") for i in range(count))
     talks = [dialogue(scene, style, rng) for scene, rng in zip(corpus.values(), rngs)]
     return Benchmark(
@@ -61,9 +60,5 @@ def store_once(banks):
         for field, checksum in read_json(card, "build the bank again")["fields"].items():
             holders.setdefault(checksum, []).append(card.parent / f"{field}.safetensors")
     for checksum, paths in holders.items():
-        shared, there = Path(banks, "shared", f"{checksum}.safetensors"), map(Path.exists, paths)
-        if len(paths) > 1 and any(there):
-            make_folder(shared.parent)
-            for path in paths:
-                if path.exists():
-                    path.replace(shared)
+        for path in filter(Path.exists, paths if len(paths) > 1 else ()):
+            path.replace(make_folder(Path(banks, "shared")) / f"{checksum}.safetensors")

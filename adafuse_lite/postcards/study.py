@@ -1,11 +1,8 @@
 """The study behind 05_evaluate: every ablation and control, trained with several seeds.
 
-    python -m adafuse_lite.postcards.study                    train what is missing (10 minutes)
-    python -m adafuse_lite.postcards.study AdaFuSE PlainMLP   only these variants
+    python -m adafuse_lite.postcards.study [VARIANT ...]     train what is missing (10 minutes)
 
-What is kept of a training are the ranks of all test dialogues, so every table and interval of the
-notebook is computed from them anew. They are stored with the hashes of the banks and the settings
-that made them.
+What is kept are the ranks of all test dialogues, with a hash of the banks and settings behind them.
 """
 
 import argparse
@@ -130,11 +127,7 @@ class Banks(dict):
 
 
 def noisy(bank, condition):
-    """``bank`` with drawings of another kind.
-
-    "as drawn", "missing" (a zero vector), "shuffled P" (another query's with probability P), or
-    drawn otherwise (``REDRAWN``).
-    """
+    """``bank`` drawn otherwise (``REDRAWN``), with no drawings (zeros) or some of other queries."""
     drawings = bank.generated
     if condition == "as drawn":
         return replace(bank)
@@ -175,19 +168,17 @@ def train_variant(banks, name, seed, device=None, progress=False):
 
 @torch.no_grad()
 def judge(model, banks, name):
-    """Ranks of a trained variant: {"ranks/visdial": [Q, R], ...} of int16.
+    """Ranks of a trained variant on the test banks and, if it sees drawings, under every noise.
 
-    On the four test banks and, if it sees drawings, under every noise. For the full head also its
-    "gate/..." [Q, R] and "routing/..." [Q, R, K] in float16.
+    {"ranks/visdial": [Q, R] int16, ...}; for the full head also "gate/..." [Q, R], "routing/..."
+    [Q, R, K] in float16.
     """
     fields = variant(banks, name)[1]
     tested = STYLES + (CONDITIONS if fields["image"] == "generated" else ())
     kept = {f"ranks/{b}": rank_table(model, banks[b], **fields).short() for b in tested}
     for style in STYLES if name == "AdaFuSE" else ():
-        text, drawing = (
-            read_field(banks[style], field).to(device_of(model)) for field in ("text", "generated")
-        )
-        rounds = [model(t, d) for t, d in zip(text.unbind(1), drawing.unbind(1))]
+        pair = [read_field(banks[style], field).to(device_of(model)) for field in fields.values()]
+        rounds = [model(text, drawing) for text, drawing in zip(*(x.unbind(1) for x in pair))]
         kept[f"gate/{style}"] = torch.stack([fused.gate[:, 0] for fused in rounds], 1)
         kept[f"routing/{style}"] = torch.stack([fused.routing for fused in rounds], 1)
     return {k: x.half().cpu() if x.is_floating_point() else x for k, x in kept.items()}
@@ -221,22 +212,19 @@ def load_study(banks, name, what="ranks/visdial"):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train what 05_evaluate reports.")
     parser.add_argument("variants", nargs="*", help="only these (default: all that are missing)")
-    names, banks = parser.parse_args(arguments).variants, Banks()
+    names, banks, device = parser.parse_args(arguments).variants, Banks(), pick_device()
     known = variants(banks["train"].text.shape[-1])
     if unknown := set(names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     runs = [(name, seed) for name in names or known for seed in SEEDS]
     missing = [run for run in runs if stored(banks, *run) is None]
-    device = pick_device()
     print(f"{len(missing)} trainings on {device}")
     make_folder(FOLDER)
     for name, seed in tqdm(missing, desc="study"):
         model, history = train_variant(banks, name, seed, device)
-        about = {
-            "made_by": made_by(banks, name, seed),
-            "validation": f"{max(history.recall):.4f}",
-            "parameters": str(sum(p.numel() for p in model.parameters() if p.requires_grad)),
-        }
+        size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        about = {"validation": f"{max(history.recall):.4f}", "parameters": str(size)}
+        about["made_by"] = made_by(banks, name, seed)
         write_tensors(path_of(name, seed), judge(model, banks, name), about)
 
 

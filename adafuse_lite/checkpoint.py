@@ -25,11 +25,11 @@ def save_checkpoint(path, optimizer, modules, **notes):
     write_tensors(path, tensors, {k: json.dumps(v) for k, v in notes.items()})
 
 
-def load_checkpoint(path, optimizer, modules, settings=None):
+def load_checkpoint(path, optimizer, modules, settings=None, read=dict):
     """Put modules and optimizer where the file left off -> its notes; None where there is no file.
 
-    ``settings``: what must equal the note of that name. A damaged file, one of another training or
-    of none ends in ``InputError``.
+    ``settings``: what must equal the note of that name. ``read``: what the notes are made into. A
+    damaged file, one of another training or of none ends in ``InputError``.
     """
     if path is None or not Path(path).exists():
         return None
@@ -51,11 +51,11 @@ def load_checkpoint(path, optimizer, modules, settings=None):
             state.setdefault(int(i), {})[name] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return read(notes)
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is no training checkpoint; {remedy}.") from error
-    return notes
 
 
 def _part(tensors, start):

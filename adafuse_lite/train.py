@@ -96,8 +96,8 @@ def fit(
     modules = {"model": model, "best": copy.deepcopy(model)}
     decides = {"model": str(model), "data": _fingerprint(bank, validation_bank, text, image)}
     decides |= asdict(settings) | {"seed": seed}
-    notes = load_checkpoint(checkpoint, optimizer, modules, decides) or {"history": {}}
-    history = History(**notes["history"])
+    seen_before = lambda notes: History(**notes["history"])
+    history = load_checkpoint(checkpoint, optimizer, modules, decides, seen_before) or History()
     name, done = f"train {type(model).__name__}", len(history.loss)
     with tqdm(total=settings.epochs, initial=done, disable=not progress, desc=name) as bar:
         for epoch in range(done, settings.epochs):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from notebook_kit import ROOT
 
-from adafuse_lite import DAR, FixedWeight, load_bank, rank_table, ranks, recall_at_k
+from adafuse_lite import DAR, FixedWeight, load_bank, rank_table, ranks, recall_at_k, search
 
 HERE = Path(__file__).parent
 SCRIPT = """
@@ -68,8 +68,6 @@ def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
     """tried: ranks in pieces of 1 to all queries and 50 to all pictures;
     promised: none moves by more than one place, and few at all (a product of another shape may
     differ in its last digit)."""
-    from adafuse_lite import metrics
-
     g = torch.Generator().manual_seed(0)
     q, c, t = (
         torch.randn(200, 96, generator=g),
@@ -78,8 +76,8 @@ def test_how_ranks_are_cut_into_pieces_does_not_matter(monkeypatch):
     )
     whole = ranks(q, c, t)
     for rows, pictures in ((1, 5_000), (7, 777), (64, 50), (200, 4_999)):
-        monkeypatch.setattr(metrics, "QUERIES", rows)
-        monkeypatch.setattr(metrics, "PICTURES", pictures)
+        monkeypatch.setattr(search, "QUERIES", rows)
+        monkeypatch.setattr(search, "PICTURES", pictures)
         moved = (ranks(q, c, t) - whole).abs()
         assert moved.max() <= 1 and (moved > 0).float().mean() < 0.05
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from hard_kit import (
 from toy_bank import toy_bank
 from tqdm.std import tqdm
 
-from adafuse_lite import AdaFuSE, FeatureBank, PictureIndex, build_bank, files, fit
+from adafuse_lite import AdaFuSE, FeatureBank, PictureIndex, build_bank, fit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killing needs a fork")
 TRIALS = [pytest.param(3, id="few"), pytest.param(25, id="many", marks=pytest.mark.slow)]
@@ -233,18 +234,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_a_full_disk(tmp_path, stage, monkeypatch):
     """tried: no room left at some write of a build;
     promised: one sentence, no half file, and with room it goes on."""
-    wanted, writes, real = content(build(None)), [], files.save_file
+    wanted, writes, write = content(build(None)), [], Path.write_bytes
 
-    def full(tensors, path, metadata=None):
+    def full(path, data):
         writes.append(path)
         if len(writes) > 3 * stage:
-            with open(path, "wb") as file:
-                file.write(b"half")
+            write(path, b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(tensors, path, metadata)
+        return write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "save_file", full)
+        patch.setattr(Path, "write_bytes", full)
         assert attempt(lambda: build(tmp_path / "bank")) is REFUSED
     assert (
         not list(tmp_path.glob("**/*.tmp"))
@@ -270,7 +270,7 @@ def test_a_store_of_a_head_that_runs_out_of_room(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "save_file", full)
+        patch.setattr(Path, "write_bytes", full)
         assert attempt(lambda: new.save_pretrained(tmp_path / "head")) is REFUSED
     found = attempt(lambda: AdaFuSE.from_pretrained(tmp_path / "head"))
     assert found is REFUSED or (weights(found) == weights(old) and found.encoder_hash == "old")

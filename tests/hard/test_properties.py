@@ -263,7 +263,7 @@ def test_a_head_read_back_is_the_head(kind, width, projection, hidden, experts, 
         f"hash{seed}",
         about,
     )
-    assert all(p.requires_grad and p.device.type == "cpu" for p in again.parameters())
+    assert not any(p.requires_grad or p.device.type != "cpu" for p in again.parameters())
 
 
 @settings(max_examples=20, deadline=None)

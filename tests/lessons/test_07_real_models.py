@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lesson_kit import definitions, try_exercises
 from notebook_kit import ROOT, read, smallest_parameters, source
 
-from adafuse_lite import FeatureBank, fusion, top
+from adafuse_lite import FeatureBank, fusion, hub, top
 from adafuse_lite.postcards import render, world
 
 NAME = "07_real_models"
@@ -54,7 +54,7 @@ def test_the_quick_gelu_is_open_clips(lesson):
 
 
 def test_the_authors_names_are_the_packages_map(lesson):
-    known = {ours: theirs for ours, theirs in fusion.REFERENCE_NAMES.items() if ours != theirs}
+    known = {ours: theirs for ours, theirs in hub.REFERENCE_NAMES.items() if ours != theirs}
     assert known == lesson["THEIRS"]
     with torch.device("meta"):
         head = fusion.AdaFuSE(16, 8, 8)

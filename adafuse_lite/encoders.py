@@ -23,8 +23,8 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json tokenizer_config.json vocab.json merges.txt special_tokens_map.json"
 NO_PICKLE = "restore it, or save the model as safetensors (pickled weights are not loaded)"
 REMEDY = (
-    "check the name, or choose a pair of open_clip.list_pretrained(), and the connection, or fetch "
-    "it once with huggingface_hub.snapshot_download and give that folder"
+    "check the name (open_clip.list_pretrained() lists pairs) and the connection, or fetch it once "
+    "with huggingface_hub.snapshot_download and give that folder"
 )
 BLIP_LIMIT = 256  # tokens that ADaFuSE reads of a dialogue (its released code)
 
@@ -151,9 +151,9 @@ def _open_clip_directory(name, folder, local_files_only):
 
 
 def _open_clip_pair(name, pretrained, local_files_only):
-    if not pretrained:
-        raise InputError(f"{name}: say which weights, by a pair of open_clip.list_pretrained().")
     config = open_clip.get_model_config(name.replace("/", "-"))
+    if config is None or not pretrained:
+        raise InputError(f"{name}: say which weights, by a pair of open_clip.list_pretrained().")
     published = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
     weights = Path(pretrained)
     if published:
@@ -163,7 +163,9 @@ def _open_clip_pair(name, pretrained, local_files_only):
         file = Path(file or WEIGHTS).with_suffix(".safetensors").name
         weights = files_of(repository, None, [file], local_files_only) / file
     if weights.suffix != ".safetensors":
-        raise InputError(f"{name}: {pretrained} is not a safetensors file, and no other is loaded.")
+        raise InputError(
+            f"{name}: {pretrained} is not a safetensors file, nor a tag of its weights."
+        )
     read_tensors(weights, "choose weights that are published as safetensors")
     options = {"pretrained": str(weights), "force_preprocess_cfg": published}
     return _open_clip(name, config["text_cfg"], None, local_files_only, **options)

@@ -3,8 +3,10 @@
 import json
 import random
 import shutil
+import socket
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
@@ -202,3 +204,31 @@ def test_quickgelu_mismatch_is_told():
     with the plain model they give wrong features and no error."""
     with pytest.raises(InputError, match="wants '-quickgelu' in the name"):
         load_encoder("ViT-B-32", "openai")
+
+
+def test_what_was_fetched_before_is_found_without_a_connection(
+    stored, encoder, tmp_path, monkeypatch
+):
+    """As ``huggingface_hub`` keeps it; what was not fetched is refused at once."""
+    repository, tried = tmp_path / "models--some--body", []
+    shutil.copytree(stored[0], repository / "snapshots" / "0")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: tried.append(args))
+    cached = load_encoder("hf-hub:some/body", device="cpu")
+    assert torch.equal(cached.encode_text(TEXTS), encoder.encode_text(TEXTS)) and not tried
+    monkeypatch.setattr(socket, "getaddrinfo", refuse_to_connect)
+    with pytest.raises(InputError, match="hf-hub:some/body-else cannot be loaded"):
+        load_encoder("hf-hub:some/body-else")
+
+
+def refuse_to_connect(*_, **__):
+    raise OSError("no network here")
+
+
+def test_features_that_are_not_finite_are_refused(stored, tmp_path):
+    broken = load_encoder(str(stored[0]), device="cpu")
+    broken.model.text_projection.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN or infinite features: check its weights"):
+        broken.encode_text(TEXTS)

@@ -1,15 +1,8 @@
 """Dialogues about postcards in ChatIR's format: a caption, ten strings "question? answer".
 
-Four styles, modelled on that benchmark's four files and calibrated to what was measured on them:
-
-* ``visdial``        people ask short questions, people answer, now and then with more words;
-* ``human_blip2``    the same kind of questions, a machine answers: curtly, not always rightly;
-* ``chatgpt_blip2``  long, fluent questions of one machine, short answers of another;
-* ``flan_blip2``     a machine that repeats its questions and spills stray "Answer:" marks.
-
 Whoever asks has not seen the picture: they know the caption and the answers so far, so they may ask
-about what is not there, what they know already, or nothing that matters. One habit of the real
-files is not copied: Human_BLIP2 has VisDial's last question first, so its rounds are out of step.
+about what is not there, what they know already, or nothing that matters. The four styles, their
+habits and their words are in ``phrases.toml``.
 """
 
 from typing import NamedTuple

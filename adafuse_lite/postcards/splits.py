@@ -23,18 +23,15 @@ cached_scenes = lru_cache(maxsize=4)(scenes)
 
 def load_postcards(style, split):
     """The ``Benchmark``. Only "visdial" is trained on; other styles have a test split only."""
-    if style not in STYLES or split not in SPLITS:
-        raise InputError(
-            f"Postcards has no style {style!r} with a split {split!r}; styles are "
-            f"{', '.join(STYLES)}, splits {', '.join(SPLITS)}."
-        )
-    count = SPLITS[split][0 if style == "visdial" else 1]
+    own, other, pictures = SPLITS.get(split, (0, 0, 0))
+    count = {**dict.fromkeys(STYLES, other), "visdial": own}.get(style)
     if not count:
         raise InputError(
-            f"Postcards has the style {style!r} in the test split only; use split='test' or "
-            "style='visdial'."
+            f"Postcards has no style {style!r} with a split {split!r}; styles are "
+            f"{', '.join(STYLES)}, splits {', '.join(SPLITS)}, but all styles except visdial "
+            "have a test split only."
         )
-    drawn = cached_scenes(split, SPLITS[split][2], SEEDS[split])
+    drawn = cached_scenes(split, pictures, SEEDS[split])
     corpus = {f"postcards/{split}/{i:06}.png": scene for i, scene in enumerate(drawn)}
     rngs = (random.Random(f"{split}/{style}/{SEEDS[split]}/{i}") for i in range(count))
     talks = [dialogue(scene, style, rng) for scene, rng in zip(corpus.values(), rngs)]

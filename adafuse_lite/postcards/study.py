@@ -168,10 +168,9 @@ def train_variant(banks, name, seed, device=None, progress=False):
 
 @torch.no_grad()
 def judge(model, banks, name):
-    """Ranks of a trained variant on the test banks and, if it sees drawings, under every noise.
+    """{"ranks/visdial": [Q, R] int16, ...} on the test banks and, if it sees drawings, under noise.
 
-    {"ranks/visdial": [Q, R] int16, ...}; for the full head also "gate/..." [Q, R], "routing/..."
-    [Q, R, K] in float16.
+    For the full head also "gate/..." [Q, R], "routing/..." [Q, R, K] in float16.
     """
     fields = variant(banks, name)[1]
     tested = STYLES + (CONDITIONS if fields["image"] == "generated" else ())

@@ -3,13 +3,15 @@
 import json
 
 import pytest
+import torch
+from toy_bank import toy_bank
 
-from adafuse_lite import InputError, load_benchmark
+from adafuse_lite import FeatureBank, InputError, load_benchmark
 from adafuse_lite.files import content_hash
 from adafuse_lite.names import bundled
 from adafuse_lite.postcards import world
 from adafuse_lite.postcards.dialogues import STYLES
-from adafuse_lite.postcards.splits import SPLITS
+from adafuse_lite.postcards.splits import SPLITS, store_once
 
 
 def test_postcards_has_the_promised_sizes():
@@ -53,3 +55,19 @@ def small():
 def test_scenes_belong_to_their_split(small):
     assert all(world.split_of(s) == "validation" for s in small.scenes)
     assert len(small.corpus) == len(small.scenes) == 12 and small.targets == [0, 1, 2, 3, 4]
+
+
+def test_what_banks_side_by_side_have_in_common_is_stored_once(tmp_path):
+    toy = vars(toy_bank())
+    cut = torch.zeros(toy["text"].shape[:2], dtype=torch.bool)
+    bank = FeatureBank(**toy, cut=cut, prompt_cut=cut.roll(1), seeds=toy["target"])
+    bank.save(tmp_path / "first")
+    FeatureBank(**{**vars(bank), "text": bank.prompt}).save(tmp_path / "second")
+    before = {name: FeatureBank.load(tmp_path / name) for name in ("first", "second")}
+    for _ in range(2):  # a second call finds nothing to do
+        store_once(tmp_path)
+        assert [p.stem for p in (tmp_path / "first").glob("*.safetensors")] == ["text"]
+        assert not list((tmp_path / "second").glob("*.safetensors"))
+        for name, old in before.items():
+            new = FeatureBank.load(tmp_path / name)
+            assert all(torch.equal(x, getattr(new, k)) for k, x in old._tensors().items())

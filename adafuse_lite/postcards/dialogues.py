@@ -7,10 +7,10 @@ habits and their words are in ``phrases.toml``.
 
 from typing import NamedTuple
 
+from ..benchmark import ROUNDS
 from .captions import PHRASES, WHERE, article, caption, fitting
 from .world import ATTRIBUTES, DETAILS, PRESENT, kind_of, thing_of
 
-ROUNDS = 11
 HABITS = PHRASES["habits"]
 STYLES = tuple(HABITS)
 QUESTIONS, IDLE_QUESTIONS = PHRASES["questions"], PHRASES["questions"]["idle"]

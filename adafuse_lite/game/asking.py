@@ -9,7 +9,7 @@ import torch
 from ..postcards.captions import PHRASES, STATEMENTS, WHERE, article, caption, fitting, several
 from ..postcards.world import ATTRIBUTES, kind_of, thing_of
 from ..reformulate import UNSURE
-from .seeing import KINDS, WORDS, entropy
+from .seeing import WORDS, entropy
 
 OPEN, EXISTS, POLAR = (PHRASES["questions"][form] for form in ("open", "exists", "polar"))
 DONT_KNOW = "i can't tell"
@@ -19,14 +19,10 @@ NO = re.compile(r"^\W*(no|nope|not|none|nothing|there (is|are) (no|none))\b")
 
 @dataclass(frozen=True)
 class Question:
-    """A question about the attribute ``name``.
-
-    ``form``: "open" (which value?), "exists" (is there any?) or "polar" (is it ``value``?).
-    ``bits``: how much its answer should tell.
-    """
+    """About the attribute ``name``; ``bits``: how much its answer should tell."""
 
     name: str
-    form: str
+    form: str  # "open" (which value?), "exists" (is there any?) or "polar" (is it ``value``?)
     text: str
     value: str | None = None
     bits: float = 0.0
@@ -34,14 +30,10 @@ class Question:
     @property
     def choices(self):
         """Answers to choose from, in words."""
+        values = [reply(self.name, v) for v in ATTRIBUTES[self.name] if v != "none"]
         if self.form == "open":
-            return [reply(self.name, v) for v in ATTRIBUTES[self.name] if v != "none"]
-        kinds = KINDS.get(self.name) if self.form == "exists" else None
-        return (
-            [f"yes, {reply(self.name, kind)}" for kind in kinds] + ["no"]
-            if kinds
-            else ["yes", "no"]
-        )
+            return values
+        return [f"yes, {v}" for v in values] + ["no"] if self.form == "exists" else ["yes", "no"]
 
 
 def entry_of(question, answer):
@@ -99,8 +91,7 @@ class Notes:
 class Questioner:
     """Chooses questions by what an encoder sees in the pictures; it knows no scene.
 
-    seen: {attribute it may ask about: how likely its values are in each picture [N, values]}, of
-    ``seeing.probabilities``.
+    seen: {attribute: how likely its values are in each picture [N, values]}.
     """
 
     def __init__(self, seen):
@@ -121,49 +112,45 @@ class Questioner:
         """All questions that make sense now, each with the information it should bring, in bits."""
         seen = {name: p[likely] for name, p in self.seen.items()}
         shares = {name: weights @ p for name, p in seen.items()}
-        questions = []
-        for name, p in seen.items():
-            thing = thing_of(name)
-            if name in notes.known or thing in notes.gone:
-                continue
-            all_but_sure = thing not in shares or shares[thing][0] < 0.1  # [0]: there is none
-            if thing is None or thing in notes.there or all_but_sure:
-                ask = value_questions if form == "open" else polar_questions
-                questions += ask(name, p, weights, notes, noun(thing, notes, shares))
-            elif name in EXISTS:
-                # A person who is asked whether there is a vehicle says which.
-                parts = p if form == "open" else torch.stack([p[:, 0], 1 - p[:, 0]], 1)
-                bits = information(parts, weights)
-                questions.append(Question(name, "exists", EXISTS[name][0] + "?", bits=bits))
+        questions = [
+            Question(name, kind, text + "?", value, information(answers, weights))
+            for name, p in seen.items()
+            for kind, text, value, answers in to_ask(name, p, shares, notes, form)
+        ]
         return [q for q in questions if q.text not in notes.asked]
 
 
-def value_questions(name, p, weights, notes, subject):
-    """[The question for an attribute's value]; p [n, values], subject: of ``noun``."""
-    form = OPEN.get(kind_of(name), ["what kind of light is there"])[0]
-    return [Question(name, "open", form.format(**subject) + "?", bits=information(p, weights))]
+def to_ask(name, p, shares, notes, form):
+    """What to ask about an attribute: yields (form, text, value, probabilities [n, answers]).
 
-
-def polar_questions(name, p, weights, notes, subject):
-    """A question for each value that an attribute may still have: is it this one?"""
-    values, denied, questions = ATTRIBUTES[name], notes.not_so.get(name, ()), []
+    p [n, values]: what is seen in the likely pictures, shares: {attribute: [values]} of them all.
+    """
+    thing = thing_of(name)
+    if name in notes.known or thing in notes.gone:
+        return
+    all_but_sure = thing not in shares or shares[thing][0] < 0.1  # [0]: there is none
+    if not (thing is None or thing in notes.there or all_but_sure):
+        if name in EXISTS:  # a person who is asked whether there is a vehicle says which
+            answers = p if form == "open" else torch.stack([p[:, 0], 1 - p[:, 0]], 1)
+            yield "exists", EXISTS[name][0], None, answers
+        return
+    subject = noun(thing, shares, notes)
+    if form == "open":
+        forms = OPEN.get(kind_of(name), ["what kind of light is there"])
+        yield "open", forms[0].format(**subject), None, p
+        return
+    values, denied = ATTRIBUTES[name], notes.not_so.get(name, ())
     left = 1 - p[:, [i for i, value in enumerate(values) if value in denied]].sum(1)
     for value, share in zip(values, p.T):
-        if value == "none" or value in denied:
-            continue
-        yes = (share / left.clamp(min=1e-6)).clamp(0, 1)
-        bits = information(torch.stack([yes, 1 - yes], 1), weights)
-        said = WHERE[value][0] if kind_of(name) == "place" else value
-        text = fitting(POLAR[kind_of(name)], value)[0].format(v=said, **subject) + "?"
-        questions.append(Question(name, "polar", text.replace("a oak", "an oak"), value, bits))
-    return questions
+        if value != "none" and value not in denied:
+            yes = (share / left.clamp(min=1e-6)).clamp(0, 1)
+            said = WHERE[value][0] if kind_of(name) == "place" else value
+            text = fitting(POLAR[kind_of(name)], value)[0].format(v=said, **subject)
+            yield "polar", text, value, torch.stack([yes, 1 - yes], 1)
 
 
-def noun(thing, notes, shares):
-    """ "the car" where it was said or nearly all likely pictures show one, else "the vehicle".
-
-    shares: {attribute: [values]}. Returns {"x": the noun, "is": its verb} for the forms.
-    """
+def noun(thing, shares, notes):
+    """{"x": the noun, "is": its verb}: "the car" if said or all but sure, else "the vehicle"."""
     name = "trees" if thing == "tree" else thing
     kind = notes.known.get(name)
     if not kind and name in shares and shares[name].max() > 0.8:
@@ -203,8 +190,6 @@ class Answerer:
         exists = question.form == "exists"
         if value == "none":
             return ("no, " if exists else "can't tell, ") + STATEMENTS["none"][thing_of(name)][0]
-        if not exists:
-            return reply(name, value)
-        return "yes, " + (
-            several(value, self.scene.trees) if name == "tree" else reply(name, value)
-        )
+        trees = exists and name == "tree"
+        said = several(value, self.scene.trees) if trees else reply(name, value)
+        return f"yes, {said}" if exists else said

@@ -70,14 +70,12 @@ def simulate(
             f"There is no way to choose called {choose!r}; there are: {', '.join(orders)}."
         )
     answerers = [Answerer(scene, target) for scene, target in zip(scenes, targets)]
-    count = len(answerers)
     dialogues, notes = [(a.describe(),) for a in answerers], [Notes() for _ in answerers]
     questions, kept = [[] for _ in answerers], [[] for _ in answerers]
-    reached = {name: torch.full((count,), last_round + 1) for name in searcher.methods}
-    going = range(count)
+    reached = {name: torch.full((len(targets),), last_round + 1) for name in searcher.methods}
+    going = range(len(targets))
     for number in range(last_round + 1):
         looks = searcher.look([dialogues[i] for i in going], [seed] * len(going))
-        open_games = []
         for i, look in zip(going, looks):
             for name, first in reached.items():
                 if look.place(name, targets[i]) <= WINS_AT:
@@ -85,17 +83,15 @@ def simulate(
             if keep:
                 kept[i].append(look)
             asks = number < last_round and searcher.ask(look, notes[i], form, orders[choose](i))
-            if not asks:
-                continue
-            answer = answerers[i].answer(asks)
-            notes[i].hear(asks, answer)
-            questions[i].append(asks)
-            dialogues[i] += (entry_of(asks, answer),)
-            if any(first[i] > number for first in reached.values()):
-                open_games.append(i)
-        going = open_games
+            if asks:
+                answer = answerers[i].answer(asks)
+                notes[i].hear(asks, answer)
+                questions[i].append(asks)
+                dialogues[i] += (entry_of(asks, answer),)
         if progress:
             progress()
+        last_found = torch.stack(list(reached.values())).amax(0)
+        going = [i for i in going if last_found[i] > number and len(questions[i]) > number]
         if not going:
             break
     return Played(reached, last_round, dialogues, questions, kept)

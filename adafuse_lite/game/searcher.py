@@ -15,15 +15,7 @@ from .asking import Questioner
 from .seeing import probabilities
 
 CANDIDATES = 500  # pictures that a question is chosen for
-COARSE = (
-    "sky",
-    "weather",
-    "light",
-    "ground",
-    "tree",
-    "vehicle",
-    "animal",
-)  # asked about photographs
+COARSE = tuple("sky weather light ground tree vehicle animal".split())  # asked about photographs
 
 
 @dataclass(frozen=True)
@@ -53,10 +45,10 @@ class Look:
 
 
 class Searcher:
-    """Encoder, generator, fusions and a corpus: dialogues in, ``Look`` s out.
+    """Encoder, generator, head (or None) and a corpus: dialogues in, ``Look`` s out.
 
-    head: an ``AdaFuSE`` trained for this encoder, or None. features [N, D]: of the pictures;
-    picture: a function from a corpus index to a ``PIL.Image``; names: attributes to ask about.
+    features [N, D]: of the pictures; picture: a function from a corpus index to a ``PIL.Image``;
+    names: attributes to ask about.
     """
 
     def __init__(self, encoder, generator, head, features, picture, names=tuple(ATTRIBUTES)):
@@ -72,7 +64,7 @@ class Searcher:
         # As in training, where the head learnt at which scale its scores are logits.
         self.scale = head.logit_scale.exp().item() if head is not None else 40.0
         self.questioner = Questioner(probabilities(encoder, self.features, names))
-        self.lock = threading.RLock()  # pipelines are not made for two threads
+        self.lock = threading.Lock()  # pipelines are not made for two threads
 
     @classmethod
     def postcards(cls, benchmark, features, encoder=None, generator=None, head=None):
@@ -115,15 +107,11 @@ class Searcher:
                 with self.head.gate.register_forward_hook(by_hand):
                     fused["AdaFuSE"] = self.head(text, image)
         scores = {name: (f.query @ self.features.T).cpu() for name, f in fused.items()}
-        ranked = []
-        for i, look in enumerate(looks):
-            look = replace(look, scores={name: s[i] for name, s in scores.items()})
-            if by_head is not None:
-                own, routing = by_head.gate[i].item(), tuple(by_head.routing[i].tolist())
-                used = own if gate is None else float(gate)
-                look = replace(look, gate=own, used=used, routing=routing)
-            ranked.append(look)
-        return ranked
+        parts = [dict(scores={name: s[i] for name, s in scores.items()}) for i in range(len(looks))]
+        for i, part in enumerate(parts if by_head is not None else ()):
+            part.update(gate=by_head.gate[i].item(), routing=tuple(by_head.routing[i].tolist()))
+            part["used"] = part["gate"] if gate is None else float(gate)
+        return [replace(look, **part) for look, part in zip(looks, parts)]
 
     def likely(self, look=None):
         """The pictures that may be meant [n] and how likely each is [n]; all alike at first."""

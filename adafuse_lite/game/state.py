@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ..errors import InputError
 from .asking import Answerer, Notes, Question, entry_of
 from .searcher import Look
+from .seeing import WORDS
 
 LAST_ROUND = 10  # of a game; round 0 is the description
 WINS_AT = 10  # the last place that wins
@@ -27,7 +28,7 @@ class Round:
     """One round of a game: what was said, what came of it, and what is asked next."""
 
     entry: str
-    look: Look
+    look: Look | None
     question: Question | None  # asked next
     notes: Notes
     rival: Look | None = None  # the machine's game on the same postcard
@@ -35,45 +36,46 @@ class Round:
 
 
 class Game:
-    """One game. target: the corpus index of the hidden postcard, with its ``scene`` for the machine
-    that plays against you; without them the search is free.
+    """One game: ``say`` is the only way forward, the other methods change what is there.
 
-    ``say`` is the only way forward; the other methods change what is there.
+    target: the corpus index of the hidden postcard, with its scene for the machine that plays
+    against you; without them the search is free. form: of the questions, "open" or "yes/no".
     """
 
     def __init__(
         self, searcher, target=None, scene=None, form="open", seed=0, last_round=LAST_ROUND
     ):
         if (target is None) != (scene is None):
-            raise InputError(
-                "A game of hide and seek needs both, target and scene; a free search neither."
-            )
+            raise InputError("Hide and seek needs both, target and scene; a free search neither.")
         self.searcher, self.target, self.scene = searcher, target, scene
         self.form, self.seed, self.last_round = form, seed, last_round
         self.restart()
 
     def restart(self):
         """Begin again, with the same postcard."""
-        self.rounds, self.gate, self.message = [], None, ""
-        self.first = self.searcher.ask(None, Notes(), self.form)
+        self.gate, self.message = None, ""
+        # What stands before the first round: nothing but a question.
+        self.history = [Round("", None, self.searcher.ask(None, Notes(), self.form), Notes())]
+
+    @property
+    def rounds(self):
+        """Those that were played."""
+        return self.history[1:]
 
     @property
     def question(self):
         """What the searcher asks now, or None."""
-        return None if self.over else self.rounds[-1].question if self.rounds else self.first
+        return None if self.over else self.history[-1].question
 
     @property
     def places(self):
         """{method: the postcard's place at each round}, with the "rival"; {} in a free search."""
         if self.target is None:
             return {}
-        leading, looks = self.searcher.leading, [r.look for r in self.rounds]
-        places = {
-            name: [look.place(name, self.target) for look in looks]
-            for name in self.searcher.methods
-        }
-        places["rival"] = [r.rival.place(leading, self.target) for r in self.rounds]
-        return places
+        place = lambda look, name: look.place(name, self.target)
+        methods, leading = self.searcher.methods, self.searcher.leading
+        places = {name: [place(r.look, name) for r in self.rounds] for name in methods}
+        return places | {"rival": [place(r.rival, leading) for r in self.rounds]}
 
     def reached(self, who=None):
         """The round (0: the first message) in which the target came into the top ten, or None."""
@@ -83,26 +85,23 @@ class Game:
     @property
     def over(self):
         """Whether the postcard is found or all rounds are played; a free search goes on."""
-        played = len(self.rounds) > self.last_round
-        return self.target is not None and (played or self.reached() is not None)
+        all_played = len(self.rounds) > self.last_round
+        return self.target is not None and (all_played or self.reached() is not None)
 
     @property
     def verdict(self):
         """How the game stands, in a sentence or two."""
-        if self.target is None or not self.rounds:
-            return ""
         mine, other = self.reached(), self.reached("rival")
         if mine is None:
             there = f"The machine got its postcard into the top ten in round {other}. "
             lost = "All rounds are played and yours is not in the top ten."
             return (there if other is not None else "") + (lost if self.over else "")
         if other is None or mine < other:
-            return f"In the top ten in round {mine}, and the machine is not there yet: you win!"
-        end = (
-            "as the machine: a draw."
-            if mine == other
-            else f"the machine in round {other}: it wins."
-        )
+            end = "and the machine is not there yet: you win!"
+        elif mine == other:
+            end = "as the machine: a draw."
+        else:
+            end = f"the machine in round {other}: it wins."
         return f"In the top ten in round {mine}, {end}"
 
     def say(self, text, as_answer=None):
@@ -112,49 +111,41 @@ class Game:
         round was played; ``message`` says why not.
         """
         text, self.message = one_line(text)
-        if not text:
-            self.message = "There was nothing to read: type something, or choose an answer."
-        elif self.over:
-            self.message = "This game is over: begin a new one, or undo."
         if not text or self.over:
+            self.message = WORDS["notes"]["over" if text else "empty"]
             return False
-        start = time.perf_counter()
-        answering = bool(self.rounds) if as_answer is None else as_answer
-        asked = self.question if answering else None
-        entry, notes = entry_of(asked, text), self._noted(asked, text)
-        dialogues = [(*self._entries(), entry)]
-        if self.target is not None:
-            dialogues.append(self._rivals_entries(self.question if self.rounds else asked))
+        start, before = time.perf_counter(), self.history[-1]
+        is_answer = before.look is not None if as_answer is None else as_answer
+        asked = before.question if is_answer else None
+        entry, notes = entry_of(asked, text), deepcopy(before.notes)
+        if asked is not None:
+            notes.hear(asked, text)
+        elif before.look is not None and before.question is not None:
+            notes.asked.add(before.question.text)  # passed over: not asked again
+        dialogues = [(*self._said(before.look), entry)]
+        if self.target is not None:  # the machine is asked the same, and answers from the scene
+            answerer = Answerer(self.scene, self.target)
+            asked = before.question if before.look is not None else asked
+            answer = answerer.answer(asked) if asked else answerer.describe()
+            dialogues.append((*self._said(before.rival), entry_of(asked, answer)))
         look, *rivals = self.searcher.look(dialogues, [self.seed] * len(dialogues), self.gate)
         rivals = self.searcher.fuse(rivals) if rivals else [None]  # the machine keeps its own gate
-        following = self.searcher.ask(look, notes, self.form)
+        question = self.searcher.ask(look, notes, self.form)
         seconds = time.perf_counter() - start
-        self.rounds.append(Round(entry, look, following, notes, rivals[0], seconds))
+        self.history.append(Round(entry, look, question, notes, rivals[0], seconds))
         return True
 
-    def _entries(self):
-        return self.rounds[-1].look.entries if self.rounds else ()
+    @staticmethod
+    def _said(look):
+        return look.entries if look else ()
 
-    def _noted(self, question, answer):
-        """The notes after this answer; without a question the one that stands is passed over."""
-        notes = deepcopy(self.rounds[-1].notes) if self.rounds else Notes()
-        if question is not None:
-            notes.hear(question, answer)
-        elif self.rounds and self.question is not None:
-            notes.asked.add(self.question.text)  # not asked again
-        return notes
-
-    def _rivals_entries(self, question):
-        """The machine's dialogue: it is asked the same, and answers from the scene."""
-        answerer = Answerer(self.scene, self.target)
-        answer = answerer.answer(question) if question else answerer.describe()
-        said = self.rounds[-1].rival.entries if self.rounds else ()
-        return *said, entry_of(question, answer)
+    def _change_last(self, **parts):
+        self.history[-1] = replace(self.history[-1], **parts)
 
     def undo(self):
         """Take back the last message. Returns whether there was one."""
         self.message = "" if self.rounds else "There is nothing to undo."
-        undone = bool(self.rounds and self.rounds.pop())
+        undone = bool(self.rounds and self.history.pop())
         self.set_gate(self.gate)
         return undone
 
@@ -164,27 +155,19 @@ class Game:
         if not self.rounds:
             return False
         self.seed += 1
-        self._change_last(look=self.searcher.look([self._entries()], [self.seed], self.gate)[0])
+        entries = self.history[-1].look.entries
+        self._change_last(look=self.searcher.look([entries], [self.seed], self.gate)[0])
         return True
 
     def set_gate(self, gate=None):
         """Weigh the text with ``gate`` (0 to 1) from this round on, or (None) as the head says."""
         if gate is not None and not 0 <= gate <= 1:
-            raise InputError(
-                f"The gate {gate} is not between 0 and 1: it is the weight of the text."
-            )
+            raise InputError(f"The gate {gate} is not between 0 and 1: the weight of the text.")
         self.gate = gate
         if self.rounds:
-            self._change_last(look=self.searcher.fuse([self.rounds[-1].look], gate)[0])
+            self._change_last(look=self.searcher.fuse([self.history[-1].look], gate)[0])
 
     def set_form(self, form):
         """Ask "open" questions from now on, or "yes/no" ones; the one that stands is asked anew."""
-        self.form = form
-        if self.rounds:
-            last = self.rounds[-1]
-            self._change_last(question=self.searcher.ask(last.look, last.notes, form))
-        else:
-            self.first = self.searcher.ask(None, Notes(), form)
-
-    def _change_last(self, **parts):
-        self.rounds[-1] = replace(self.rounds[-1], **parts)
+        self.form, last = form, self.history[-1]
+        self._change_last(question=self.searcher.ask(last.look, last.notes, form))

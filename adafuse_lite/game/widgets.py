@@ -10,6 +10,7 @@ import threading
 import traceback
 from concurrent import futures
 from functools import lru_cache, partial
+from itertools import zip_longest
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -17,6 +18,7 @@ import ipywidgets as widgets
 from ..errors import InputError
 from .asking import DONT_KNOW
 from .page import PAGE, curve, data_uri
+from .seeing import WORDS
 from .state import Game
 
 CHOICES = 6  # buttons for answers, "don't know" apart
@@ -72,8 +74,10 @@ def column(*children, name):
     return styled(widgets.VBox(children), name)
 
 
-def button(text, action, tooltip, style=""):
-    made = widgets.Button(description=text, tooltip=tooltip, button_style=style)
+def button(name, action):
+    """The button of this name in ``words.toml``."""
+    text, tooltip = WORDS["buttons"][name]
+    made = widgets.Button(description=text, tooltip=tooltip)
     made.on_click(lambda _: action())
     return styled(made, "button")
 
@@ -97,14 +101,12 @@ class Demo(widgets.VBox):
             self.loop = asyncio.get_running_loop() if background else None
         except RuntimeError:
             self.loop = None
-        self.game = self._new_game("hide" if self.targets else "free", "open")
+        self._begin("hide" if self.targets else "free", "open")
         super().__init__(self._build())
         self.add_class("af")
         self.render()
 
-    # What notebooks store and nbval compares: the same at every run, and a word for those who see
-    # no widget.
-    def __repr__(self):
+    def __repr__(self):  # what notebooks store, for those who see no widget
         return "The demo needs a running kernel: choose Run All and it appears here."
 
     # --- building
@@ -115,28 +117,24 @@ class Demo(widgets.VBox):
         self.mode.observe(lambda _: self.new(), "value")
         self.form = styled(widgets.Dropdown(options=FORMS, description="Ask me"), "form")
         self.form.observe(lambda _: self._change(Game.set_form, self.form.value), "value")
-        self.new_button = button("New postcard", self.new, "Begin a new game")
-        self.restart_button = button("Restart", change(Game.restart), "Begin this game again")
-        undo = change(Game.undo, merge=False)
-        self.undo_button = button("Undo", undo, "Take back the last message")
-        tip = "Draw the same words from another noise"
-        self.again_button = button("Draw again", change(Game.draw_again), tip)
+        self.new_button = button("new", self.new)
+        self.restart_button = button("restart", change(Game.restart))
+        self.undo_button = button("undo", change(Game.undo, merge=False))
+        self.again_button = button("again", change(Game.draw_again))
         self.text = widgets.Text(
             description="You say", placeholder="Type here, Enter sends it", continuous_update=False
         )
         self.text.on_msg(lambda _, content, __: content.get("event") == "submit" and self.send())
         self.text.observe(lambda _: self.entered and self.loop and self._take(), "value")
-        self.send_button = button("Send", self.send, "Send what you typed", "primary")
-        tip = "Send it as a remark of your own, not as an answer to the question"
-        self.tell_button = button("Tell instead", partial(self.send, False), tip)
-        choose = [partial(self.choose, i) for i in range(CHOICES)]
-        self.choices = [button("", action, "Give this answer") for action in choose]
-        tip = "Say that you cannot tell"
-        self.unknown = button("don't know", partial(self.answer, DONT_KNOW), tip)
+        self.send_button = button("send", self.send)
+        self.send_button.button_style = "primary"
+        self.tell_button = button("tell", partial(self.send, False))
+        choose = lambda i: self.answer(self.choices[i].description)
+        self.choices = [button("choice", partial(choose, i)) for i in range(CHOICES)]
+        self.unknown = button("unknown", partial(self.answer, DONT_KNOW))
         self.trust = styled(widgets.IntSlider(20, 0, 100, description="Trust, %"), "trust")
         self.trust.observe(lambda _: self._trust(), "value")
-        tip = "Let the head set the gate again"
-        self.by_head = button("As the head says", change(Game.set_gate), tip)
+        self.by_head = button("by_head", change(Game.set_gate))
         html = lambda name: styled(widgets.HTML(), name)
         self.hidden, self.chat, self.state = html("hidden"), html("chat"), html("state")
         self.drawn, self.dial, self.line, self.wall = map(html, ("drawn", "dial", "line", "wall"))
@@ -155,11 +153,13 @@ class Demo(widgets.VBox):
         tools = row(self.mode, self.form, *game_buttons, name="tools")
         return [style, tools, row(left, right, name="main")]
 
-    def _new_game(self, mode, form):
-        if mode == "free":
-            return Game(self.searcher, form=form, seed=self.seed)
-        target = self.targets[(self.seed + self.number) % len(self.targets)]
-        return Game(self.searcher, target, self.scenes[target], form, seed=self.seed)
+    def _begin(self, mode, form):
+        """A new game, "hide" and seek or "free" search."""
+        target = scene = None
+        if mode == "hide":
+            target = self.targets[(self.seed + self.number) % len(self.targets)]
+            scene = self.scenes[target]
+        self.game = Game(self.searcher, target, scene, form, self.seed)
 
     # --- what the player does
     def send(self, as_answer=None):
@@ -177,17 +177,12 @@ class Demo(widgets.VBox):
         self.entered, text = False, self.text.value
         if self.worker.busy:
             if text.strip():  # kept in its box: nothing typed is lost
-                self._tell("One moment, I am still drawing; press Enter again when I am done.")
+                self.state.value = PAGE.state(WORDS["notes"]["wait"], "bad")
         elif self.game.over:
-            self._tell("This game is over: begin a new one, or undo.")
+            self.state.value = PAGE.state(WORDS["notes"]["over"], "bad")
         else:
             self.text.value = ""
             self._say(text, self.as_answer)
-
-    def choose(self, i):
-        """A click on one of the answers."""
-        if self.game.question is not None and i < len(self.game.question.choices):
-            self.answer(self.game.question.choices[i])
 
     def answer(self, text):
         """Answer the question that stands with these words."""
@@ -203,12 +198,7 @@ class Demo(widgets.VBox):
     def new(self):
         """Another postcard, or another search."""
         self.number += 1
-        mode, form = self.mode.value, self.form.value
-
-        def begin():
-            self.game = self._new_game(mode, form)
-
-        self._do("new", begin)
+        self._do("new", partial(self._begin, self.mode.value, self.form.value))
 
     def _trust(self):
         if not self.setting and self.searcher.head is not None:
@@ -245,19 +235,14 @@ class Demo(widgets.VBox):
             function()
 
     # --- showing
-    def _tell(self, text, kind="bad"):
-        self.state.value = PAGE.state(text, kind)
-
     def render(self):
         """Show the game as it stands."""
         game, question = self.game, self.game.question
-        last = game.rounds[-1] if game.rounds else None
-        look = last and last.look
+        look = game.history[-1].look
         self.new_button.description = "New search" if game.target is None else "New postcard"
         choices = question.choices[:CHOICES] if question else []
-        for i, choice in enumerate(self.choices):
-            choice.description = choices[i] if i < len(choices) else choice.description
-            choice.layout.display = "" if i < len(choices) else "none"
+        for choice, text in zip_longest(self.choices, choices, fillvalue=""):
+            choice.description, choice.layout.display = text, "" if text else "none"
         self.unknown.layout.display = "" if question else "none"
         self.hidden.value = PAGE.hidden(game, self.tile)
         self.chat.value = PAGE.chat(game)
@@ -269,11 +254,4 @@ class Demo(widgets.VBox):
             self.setting = True
             self.trust.value = round(100 * (1 - look.used))
             self.setting = False
-        message, self.note = self.note or game.message, ""
-        if message:
-            self._tell(message)
-        elif game.verdict:
-            self._tell(game.verdict, "good" if "you win" in game.verdict else "")
-        else:
-            took = f"Round {len(game.rounds) - 1} took {last.seconds:.1f} s." if last else ""
-            self._tell(took, "small")
+        self.state.value, self.note = PAGE.status(game, self.note), ""

@@ -22,10 +22,7 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 # Of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
 TOKENIZER = "tokenizer.json tokenizer_config.json vocab.json merges.txt special_tokens_map.json"
 NO_PICKLE = "restore it, or save the model as safetensors (pickled weights are not loaded)"
-REMEDY = (
-    "check the name (open_clip.list_pretrained() lists pairs) and the connection, or fetch it once "
-    "with huggingface_hub.snapshot_download and give that folder"
-)
+REMEDY = "check the name and the connection, or download it with huggingface_hub.snapshot_download"
 BLIP_LIMIT = 256  # tokens that ADaFuSE reads of a dialogue (its released code)
 
 
@@ -124,13 +121,16 @@ def load_encoder(name=DEFAULT, pretrained=None, device=None):
     """
     folder = local_folder(name, "encoder")
     if folder is None and looks_like_a_path(name):
-        raise InputError(f"{name} is no folder: give an open_clip or BLIP directory, or a name.")
-    kind, load = Encoder, partial(_open_clip_pair, name, pretrained)
+        raise InputError(
+            f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of "
+            "a model."
+        )
+    kind, library, load = Encoder, "open_clip", partial(_open_clip_pair, name, pretrained)
     if (folder / "config.json").exists() if folder else "blip" in name.lower() and not pretrained:
-        kind, load = BlipEncoder, partial(_blip, name, folder)
+        kind, library, load = BlipEncoder, "transformers", partial(_blip, name, folder)
     elif folder or name.startswith("hf-hub:"):
         load = partial(_open_clip_directory, name, folder)
-    parts = load_model(load, name, folder, REMEDY)
+    parts = load_model(library, load, name, folder, REMEDY)
     return kind(*parts, device, half=bundled(name, "encoder") is None)
 
 
@@ -153,7 +153,10 @@ def _open_clip_directory(name, folder, local_files_only):
 def _open_clip_pair(name, pretrained, local_files_only):
     config = open_clip.get_model_config(name.replace("/", "-"))
     if config is None or not pretrained:
-        raise InputError(f"{name}: say which weights, by a pair of open_clip.list_pretrained().")
+        raise InputError(
+            f"{name}: say which weights are meant, as in pretrained='openai'; "
+            "open_clip.list_pretrained() lists them."
+        )
     published = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
     weights = Path(pretrained)
     if published:
@@ -163,9 +166,7 @@ def _open_clip_pair(name, pretrained, local_files_only):
         file = Path(file or WEIGHTS).with_suffix(".safetensors").name
         weights = files_of(repository, None, [file], local_files_only) / file
     if weights.suffix != ".safetensors":
-        raise InputError(
-            f"{name}: {pretrained} is not a safetensors file, nor a tag of its weights."
-        )
+        raise InputError(f"{name}: {pretrained} is not a safetensors file, nor one of its tags.")
     read_tensors(weights, "choose weights that are published as safetensors")
     options = {"pretrained": str(weights), "force_preprocess_cfg": published}
     return _open_clip(name, config["text_cfg"], None, local_files_only, **options)
@@ -174,8 +175,7 @@ def _open_clip_pair(name, pretrained, local_files_only):
 def _open_clip(source, text, made_of, local_files_only, **options):
     if tower := text.get("hf_model_name"):  # described in a repository of its own
         described = str(files_of(tower, None, ["*.json"], local_files_only))
-        local = {"hf_model_name": described, "hf_model_pretrained": False}
-        options["text_cfg"] = {**text, **local}
+        options["text_cfg"] = {**text, "hf_model_name": described, "hf_model_pretrained": False}
     model = open_clip.create_model(source, **options)
     preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     where = {"local_files_only": local_files_only, "trust_remote_code": False}

@@ -99,7 +99,10 @@ def load_generator(name=DEFAULT, device=None):
     """
     folder, device = local_folder(name, "generator"), pick_device(device)
     if folder is None and looks_like_a_path(name):
-        raise InputError(f"{name} is no folder: give a diffusers directory, or a pipeline's name.")
+        raise InputError(
+            f"{name} is no folder: give the path of a diffusers directory or the name of a "
+            "pipeline."
+        )
     made_of = _check(folder) if folder else None
     small = bool(folder and (folder / SETTINGS).exists())
     families = (given for word, given in FAMILIES.items() if word in str(name).lower())
@@ -113,8 +116,11 @@ def load_generator(name=DEFAULT, device=None):
             pipeline = AutoPipelineForText2Image.from_pretrained(str(folder or name), **options)
             return pipeline.to(device, torch.float16 if half else torch.float32)
 
-    remedy = "give a text-to-image pipeline with safetensors, or check the name and the connection"
-    pipeline = load_model(load, name, folder, remedy)
+    remedy = (
+        "give a local text-to-image pipeline with safetensors weights, or check the name and the "
+        "connection, or download it once with huggingface_hub.snapshot_download"
+    )
+    pipeline = load_model("diffusers", load, name, folder, remedy)
     return Generator(pipeline, steps, guidance, made_of, batch=64 if small else 8 if half else 2)
 
 

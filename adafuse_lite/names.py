@@ -53,14 +53,16 @@ def local_first(load, folder=None):
         return load(local_files_only=False)
 
 
-def load_model(load, name, folder, remedy):
-    """The same; what a library says where it fails ends as ``InputError`` with the ``remedy``."""
+def load_model(library, load, name, folder, remedy):
+    """The same; what the library says where it fails ends as ``InputError`` with the ``remedy``."""
     try:
         return local_first(load, folder)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name} cannot be loaded ({first_line(error)}): {remedy}.") from error
+        raise InputError(
+            f"{name}: {library} cannot load it ({first_line(error)}); {remedy}."
+        ) from error
 
 
 def files_of(name, folder, patterns, local_files_only):

@@ -219,7 +219,7 @@ def test_what_was_fetched_before_is_found_without_a_connection(
     cached = load_encoder("hf-hub:some/body", device="cpu")
     assert torch.equal(cached.encode_text(TEXTS), encoder.encode_text(TEXTS)) and not tried
     monkeypatch.setattr(socket, "getaddrinfo", refuse_to_connect)
-    with pytest.raises(InputError, match="hf-hub:some/body-else cannot be loaded"):
+    with pytest.raises(InputError, match="hf-hub:some/body-else: open_clip cannot load it"):
         load_encoder("hf-hub:some/body-else")
 
 

@@ -24,7 +24,7 @@ def color(name):
 templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 templates.trim_blocks = templates.lstrip_blocks = True
 templates.finalize = lambda value: f"{value:.1f}" if isinstance(value, float) else value
-templates.filters["percent"] = lambda share: f"{100 * share:.0f}"
+templates.filters |= dict(percent=lambda x: f"{100 * x:.0f}", thousands="{:,}".format)
 templates.globals |= dict(
     label=label, color=color, shades=plots.SHADES, pi=math.pi, cos=math.cos, sin=math.sin
 )
@@ -51,18 +51,15 @@ def curve(places, count, last=LAST_ROUND):
     y = lambda place: 10 + 136 * math.log10(place) / max(1, math.log10(count))
     powers = [10**power for power in range(int(math.log10(count)) + 1)]
     axes = dict(left=40, right=x(last), top=10, won=y(WINS_AT))
-    axes["places"] = [(f"{place:,}", y(place)) for place in powers]
+    axes["places"] = [(place, y(place)) for place in powers]
     axes["rounds"] = [(number, x(number)) for number in range(0, last + 1, 2)]
-    lines = []
-    for name, line in places.items():
-        if line:
-            points = [(x(number), y(place)) for number, place in enumerate(line)]
-            words = [f"{place:,}" for place in line]
-            lines.append(dict(name=name, points=points, places=words, end=points[-1]))
+    lines = [
+        dict(name=name, places=line, points=[(x(i), y(place)) for i, place in enumerate(line)])
+        for name, line in places.items()
+        if line
+    ]
     free = 14  # labels stand apart from one another
-    for line in sorted(
-        lines, key=lambda line: (line["end"][1], line["end"][0], label(line["name"]))
-    ):
-        line["label_at"] = max(free, line["end"][1])
+    for line in sorted(lines, key=lambda line: line["points"][-1][::-1]):
+        line["label_at"] = max(free, line["points"][-1][1])
         free = line["label_at"] + 12.5
     return PAGE.curve(axes, lines)

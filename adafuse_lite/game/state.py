@@ -122,22 +122,19 @@ class Game:
             notes.hear(asked, text)
         elif before.look is not None and before.question is not None:
             notes.asked.add(before.question.text)  # passed over: not asked again
-        dialogues = [(*self._said(before.look), entry)]
+        said = lambda look: look.entries if look else ()
+        dialogues = [(*said(before.look), entry)]
         if self.target is not None:  # the machine is asked the same, and answers from the scene
             answerer = Answerer(self.scene, self.target)
             asked = before.question if before.look is not None else asked
             answer = answerer.answer(asked) if asked else answerer.describe()
-            dialogues.append((*self._said(before.rival), entry_of(asked, answer)))
+            dialogues.append((*said(before.rival), entry_of(asked, answer)))
         look, *rivals = self.searcher.look(dialogues, [self.seed] * len(dialogues), self.gate)
         rivals = self.searcher.fuse(rivals) if rivals else [None]  # the machine keeps its own gate
         question = self.searcher.ask(look, notes, self.form)
         seconds = time.perf_counter() - start
         self.history.append(Round(entry, look, question, notes, rivals[0], seconds))
         return True
-
-    @staticmethod
-    def _said(look):
-        return look.entries if look else ()
 
     def _change_last(self, **parts):
         self.history[-1] = replace(self.history[-1], **parts)

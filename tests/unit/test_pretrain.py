@@ -108,3 +108,14 @@ def test_short_captions_are_short(tokenizer, scenes):
     rng = random.Random(0)
     lengths = [len(tokenizer(pretrain.short_caption(s, rng)).input_ids) for s in scenes]
     assert max(lengths) <= pretrain.SHORT
+
+
+def test_log_keeps_every_tenth_step(tmp_path):
+    step = torch.nn.Linear(1, 1)
+    log = pretrain.train_loop(
+        tmp_path, "line", 21, 1e-3, lambda i, rng: (step.weight.sum(), {"more": i}), line=step
+    )
+    pretrain.write_log(tmp_path / "checkpoint.safetensors", tmp_path / "logs" / "line.csv")
+    lines = (tmp_path / "logs" / "line.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,more" and [int(s.split(",")[0]) for s in lines[1:]] == [0, 10, 20]
+    assert float(lines[2].split(",")[1]) == log[10]["loss"]

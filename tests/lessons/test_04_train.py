@@ -1,5 +1,4 @@
-"""What the notebooks build by hand is what the package does:
-definitions are taken out of the notebook and compared."""
+"""What 04_train builds by hand is what the package does; its exercises tell right from wrong."""
 
 import pytest
 import torch

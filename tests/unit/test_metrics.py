@@ -19,7 +19,7 @@ from adafuse_lite import (
     paired_difference,
     recall_at_k,
 )
-from adafuse_lite.metrics import per_dialogue, rank_change, worse_than
+from adafuse_lite.metrics import Interval, per_dialogue, rank_change, verdict, worse_than
 
 # --- metrics --------------------------------------------------------------------------------------
 
@@ -160,6 +160,32 @@ def test_the_interval_holds_its_level():
     for level in (0.5, 0.99):
         part = bootstrap(torch.tensor([[0.0]] * 50 + [[1.0]] * 50), resamples=4_000, level=level)
         assert (part.low > found.low) == (level < 0.95) == (part.high < found.high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.2, "above zero"),
+        (-0.2, -0.1, "below zero"),
+        (-0.1, 0.1, "not told apart from zero"),
+        (0.0, 0.1, "not told apart from zero"),
+        (-0.1, 0.0, "not told apart from zero"),
+    ],
+)
+def test_an_interval_is_said_in_words(low, high, said):
+    assert verdict(low, high) == said
+    assert verdict(low, high, "open") == said.replace("not told apart from zero", "open")
+
+
+def test_an_interval_is_shown_in_points():
+    rounds = [torch.tensor(ends) for ends in ([0.5, 0.0414], [0.4, 0.0171], [0.6, 0.0666])]
+    difference = Interval(*rounds)
+    assert difference.points() == "+4.1 points [+1.7, +6.7]: above zero"
+    assert difference.points(0, digits=0) == "+50 points [+40, +60]: above zero"
+    worse = Interval(*(-part for part in (rounds[0], rounds[2], rounds[1])))
+    assert worse.points() == "-4.1 points [-6.7, -1.7]: below zero"
+    nothing = Interval(*(torch.tensor([x]) for x in (0.0, -0.01, 0.01)))
+    assert nothing.points(undecided="open") == "+0.0 points [-1.0, +1.0]: open"
 
 
 def test_an_empty_table_has_no_interval():

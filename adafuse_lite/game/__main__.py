@@ -19,8 +19,8 @@ def main(path=GAMES, count=200):
     targets, games = hidden_postcards(benchmark, count), {}
     scenes = [benchmark.scenes[target] for target in targets]
     bar = tqdm(total=len(WAYS) * (LAST_ROUND + 1))
-    for way, ask in WAYS.items():
-        played = simulate(searcher, scenes, targets, LAST_ROUND, *ask, progress=bar.update)
+    for way in WAYS:
+        played = simulate(searcher, scenes, targets, way=way, progress=bar.update)
         games[way] = {name: rounds.tolist() for name, rounds in played.reached.items()}
     models = {"encoder": searcher.encoder.hash, "generator": searcher.generator.hash}
     results = {**models, "split": "test", "rounds": LAST_ROUND, "games": games}

@@ -11,23 +11,11 @@ from PIL import Image
 from .. import plots
 from .state import LAST_ROUND, WINS_AT
 
-
-def label(name):
-    """What a player calls a method, or the machine that plays against them."""
-    return "the machine" if name == "rival" else plots.label(name)
-
-
-def color(name):
-    return plots.GREEN if name == "rival" else plots.look(name)["color"]
-
-
 templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 templates.trim_blocks = templates.lstrip_blocks = True
 templates.finalize = lambda value: f"{value:.1f}" if isinstance(value, float) else value
 templates.filters |= dict(percent=lambda x: f"{100 * x:.0f}", thousands="{:,}".format)
-templates.globals |= dict(
-    label=label, color=color, shades=plots.SHADES, pi=math.pi, cos=math.cos, sin=math.sin
-)
+templates.globals |= dict(plots=plots, math=math)
 PAGE = templates.get_template("demo.html").module
 
 

@@ -13,13 +13,7 @@ from .asking import Answerer, Notes, entry_of
 from .state import LAST_ROUND, WINS_AT
 
 GAMES = DATA / "games" / "games.json"
-# The ways to ask that are compared: how a question is chosen, and its form.
-WAYS = {
-    "informative": ("informative", "open"),
-    "fixed order": ("fixed", "open"),
-    "random order": ("random", "open"),
-    "informative, yes/no": ("informative", "yes/no"),
-}
+WAYS = ("informative", "fixed order", "random order", "informative, yes/no")  # to ask, compared
 
 
 @dataclass(frozen=True)
@@ -27,54 +21,43 @@ class Played:
     """G games that ran by themselves.
 
     ``reached`` {method: [G]}: the round in which the target first came into its top ten,
-    ``last_round`` + 1 where it never did. Of each game its dialogue, questions and (if kept) looks.
+    ``last`` + 1 where it never did. Of each game its dialogue, questions and (if kept) looks.
     """
 
     reached: dict
-    last_round: int
+    last: int
     dialogues: list = field(default_factory=list)
     questions: list = field(default_factory=list)
     looks: list = field(default_factory=list)
 
     def wins(self, method):
-        """[G, last_round + 1]: whether the target was in the top ten by then."""
-        return (self.reached[method][:, None] <= torch.arange(self.last_round + 1)).double()
+        """[G, last + 1]: whether the target was in the top ten by then."""
+        return (self.reached[method][:, None] <= torch.arange(self.last + 1)).double()
 
 
 def simulate(
-    searcher,
-    scenes,
-    targets,
-    last_round=LAST_ROUND,
-    choose="informative",
-    form="open",
-    seed=0,
-    keep=False,
-    progress=None,
+    searcher, scenes, targets, last=LAST_ROUND, way="informative", seed=0, keep=False, progress=None
 ):
     """Games of the simulated answerer: all games of a round are drawn and encoded together.
 
-    choose: "informative", "fixed" (attributes in the order of ``world.ATTRIBUTES``) or "random" (in
-    an order of each game's own); the descriptions are the same for all. Every method ranks by the
-    same dialogue, whose questions are about the candidates of the leading one. A game ends when all
-    methods have the target in their top ten. progress: called after each round.
+    way: to ask, one of ``WAYS``, for what is most informative, for the attributes in the order of
+    ``world.ATTRIBUTES``, or in an order of each game's own; the descriptions are the same for all.
+    Every method ranks by the same dialogue, whose questions are about the candidates of the leading
+    one. A game ends when all methods have the target in their top ten. keep: the looks, too;
+    progress: called after each round.
     """
-    names = list(ATTRIBUTES)
-    orders = {
-        "informative": lambda game: None,
-        "fixed": lambda game: names,
-        "random": lambda game: random.Random(f"order/{seed}/{game}").sample(names, len(names)),
-    }
-    if choose not in orders:
-        raise InputError(
-            f"There is no way to choose called {choose!r}; there are: {', '.join(orders)}."
-        )
+    if way not in WAYS:
+        raise InputError(f"There is no way to ask called {way!r}; there are: {'; '.join(WAYS)}.")
+    names, form = list(ATTRIBUTES), "yes/no" if way.endswith("yes/no") else "open"
+    shuffled = lambda game: random.Random(f"order/{seed}/{game}").sample(names, len(names))
+    orders = {"fixed order": lambda game: names, "random order": shuffled}
+    order = orders.get(way, lambda game: None)
     answerers = [Answerer(scene, target) for scene, target in zip(scenes, targets)]
     dialogues, notes = [(a.describe(),) for a in answerers], [Notes() for _ in answerers]
     questions, kept = [[] for _ in answerers], [[] for _ in answerers]
-    reached = {name: torch.full((len(targets),), last_round + 1) for name in searcher.methods}
+    reached = {name: torch.full((len(targets),), last + 1) for name in searcher.methods}
     going = range(len(targets))
-    for number in range(last_round + 1):
+    for number in range(last + 1):
         looks = searcher.look([dialogues[i] for i in going], [seed] * len(going))
         for i, look in zip(going, looks):
             for name, first in reached.items():
@@ -82,7 +65,7 @@ def simulate(
                     first[i] = min(int(first[i]), number)
             if keep:
                 kept[i].append(look)
-            asks = number < last_round and searcher.ask(look, notes[i], form, orders[choose](i))
+            asks = number < last and searcher.ask(look, notes[i], form, order(i))
             if asks:
                 answer = answerers[i].answer(asks)
                 notes[i].hear(asks, answer)
@@ -94,7 +77,7 @@ def simulate(
         going = [i for i in going if last_found[i] > number and len(questions[i]) > number]
         if not going:
             break
-    return Played(reached, last_round, dialogues, questions, kept)
+    return Played(reached, last, dialogues, questions, kept)
 
 
 def hidden_postcards(benchmark, count=200):

@@ -8,38 +8,27 @@ from pathlib import Path
 
 import torch
 
-from ..postcards.captions import STATEMENTS, WHERE, article, fitting, several
+from ..postcards.captions import STATEMENTS, WHERE, article, fitting
 from ..postcards.world import ATTRIBUTES, DETAILS, kind_of, thing_of
 
 WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
 TEMPERATURES = WORDS["temperatures"]
 TRIED = (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.24, 0.5)
 KINDS = {thing: tuple(v for v in ATTRIBUTES[thing] if v != "none") for thing in DETAILS}
-NUMBERS = ("one", "two", "three")
 
 
 def phrases(name, value):
     """Texts that fit a picture whose attribute ``name`` has this value, such as "a red barn"."""
-    thing = thing_of(name)
-    kinds = KINDS.get(thing, ())
     if value == "none":
-        return (STATEMENTS["none"][thing][0],)
-    if name in WORDS["fitting"]:
-        return tuple(form.format(v=value) for form in fitting(WORDS["fitting"][name], value))
-    if name == "tree":
-        return tuple(several(value, number) for number in NUMBERS)
-    if name == "trees":
-        return tuple(several(kind, value) for kind in kinds)
-    if name == "roof":
-        roofed = [f"{article(kind)} with {article(value)} roof" for kind in kinds]
-        return (*roofed, f"the roof is {value}")
-    if kind_of(name) == "color":
-        return tuple(article(f"{value} {kind}") for kind in kinds)
-    if kind_of(name) == "place":
-        trees = [several(kind, number) for kind in kinds for number in NUMBERS]
-        things = trees if thing == "tree" else map(article, kinds)
-        return tuple(f"{words} {WHERE[value][0]}" for words in things)
-    return (article(value),)
+        return (STATEMENTS["none"][thing_of(name)][0],)
+    forms = fitting(WORDS["fitting"].get(name) or WORDS["fitting"][kind_of(name)], value)
+    words = dict(v=value, a=article(value), where=WHERE.get(value, [""])[0])
+    texts = [
+        form.format(kind=kind, a_kind=article(kind), **words)
+        for form in forms
+        for kind in KINDS.get(thing_of(name), ["thing"])
+    ]
+    return tuple(dict.fromkeys(texts))  # each one once
 
 
 def similarities(encoder, features, name):

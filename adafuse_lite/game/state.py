@@ -39,16 +39,15 @@ class Game:
     """One game: ``say`` is the only way forward, the other methods change what is there.
 
     target: the corpus index of the hidden postcard, with its scene for the machine that plays
-    against you; without them the search is free. form: of the questions, "open" or "yes/no".
+    against you; without them the search is free. form: of the questions, "open" or "yes/no"; last:
+    the number of the last round.
     """
 
-    def __init__(
-        self, searcher, target=None, scene=None, form="open", seed=0, last_round=LAST_ROUND
-    ):
+    def __init__(self, searcher, target=None, scene=None, form="open", seed=0, last=LAST_ROUND):
         if (target is None) != (scene is None):
             raise InputError("Hide and seek needs both, target and scene; a free search neither.")
         self.searcher, self.target, self.scene = searcher, target, scene
-        self.form, self.seed, self.last_round = form, seed, last_round
+        self.form, self.seed, self.last = form, seed, last
         self.restart()
 
     def restart(self):
@@ -85,7 +84,7 @@ class Game:
     @property
     def over(self):
         """Whether the postcard is found or all rounds are played; a free search goes on."""
-        all_played = len(self.rounds) > self.last_round
+        all_played = len(self.rounds) > self.last
         return self.target is not None and (all_played or self.reached() is not None)
 
     @property
@@ -93,16 +92,11 @@ class Game:
         """How the game stands, in a sentence or two."""
         mine, other = self.reached(), self.reached("rival")
         if mine is None:
-            there = f"The machine got its postcard into the top ten in round {other}. "
-            lost = "All rounds are played and yours is not in the top ten."
-            return (there if other is not None else "") + (lost if self.over else "")
-        if other is None or mine < other:
-            end = "and the machine is not there yet: you win!"
-        elif mine == other:
-            end = "as the machine: a draw."
+            verdicts = ["behind"] * (other is not None) + ["end"] * self.over
         else:
-            end = f"the machine in round {other}: it wins."
-        return f"In the top ten in round {mine}, {end}"
+            first = other is None or mine < other
+            verdicts = ["win" if first else "draw" if mine == other else "loss"]
+        return "".join(WORDS["verdicts"][v] for v in verdicts).format(mine=mine, other=other)
 
     def say(self, text, as_answer=None):
         """Take a message: the answer to the question, or (as_answer=False) a statement of your own.

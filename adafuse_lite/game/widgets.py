@@ -129,9 +129,9 @@ class Demo(widgets.VBox):
         self.send_button = button("send", self.send)
         self.send_button.button_style = "primary"
         self.tell_button = button("tell", partial(self.send, False))
-        choose = lambda i: self.answer(self.choices[i].description)
+        choose = lambda i: self._say(self.choices[i].description, True)
         self.choices = [button("choice", partial(choose, i)) for i in range(CHOICES)]
-        self.unknown = button("unknown", partial(self.answer, DONT_KNOW))
+        self.unknown = button("unknown", partial(self._say, DONT_KNOW, True))
         self.trust = styled(widgets.IntSlider(20, 0, 100, description="Trust, %"), "trust")
         self.trust.observe(lambda _: self._trust(), "value")
         self.by_head = button("by_head", change(Game.set_gate))
@@ -166,10 +166,8 @@ class Demo(widgets.VBox):
         """Enter or a button. Its text may still be on its way from the page: it is taken when it
         comes, or a moment later."""
         self.entered, self.as_answer = True, as_answer
-        if self.loop is None:
-            self._take()
-        else:
-            self.loop.call_later(SETTLE, self._take)
+        later = self.loop.call_later if self.loop else lambda seconds, take: take()
+        later(SETTLE, self._take)
 
     def _take(self):
         if not self.entered:
@@ -183,11 +181,6 @@ class Demo(widgets.VBox):
         else:
             self.text.value = ""
             self._say(text, self.as_answer)
-
-    def answer(self, text):
-        """Answer the question that stands with these words."""
-        if self.game.question is not None:
-            self._say(text, as_answer=True)
 
     def _say(self, text, as_answer):
         game, before = self.game, len(self.game.rounds)
@@ -207,8 +200,7 @@ class Demo(widgets.VBox):
     def _change(self, change, *values, merge=True):
         """Have a method of the game called, unless another game has begun by then."""
         game = self.game
-        job = lambda: change(game, *values)
-        self._do(change.__name__, job, lambda: game is self.game, merge)
+        self._do(change.__name__, partial(change, game, *values), lambda: game is self.game, merge)
 
     def _do(self, kind, work, still=lambda: True, merge=True):
         def job():

@@ -337,9 +337,9 @@ def test_contrast_is_enough(ink, paper):
 
 def test_a_figure_of_a_game():
     searcher, scenes = small_searcher()
-    played = game.simulate(searcher, [scenes[5]], [5], last_round=4, keep=True)
+    played = game.simulate(searcher, [scenes[5]], [5], last=4, keep=True)
     figure = plot_game(searcher, played.looks[0], played.questions[0], 5)
-    texts = [t.get_text() for t in figure.axes[0].texts]
+    texts = [t.get_text() for t in figure.texts]
     assert any("place" in t for t in texts) and any("trusted" in t for t in texts)
     import matplotlib.pyplot as plt
 

@@ -433,7 +433,7 @@ def test_the_gate_stays_set_until_it_is_released(searcher, scenes):
 
 
 def test_a_game_ends(searcher, scenes):
-    played = hide(searcher, scenes, last_round=2)
+    played = hide(searcher, scenes, last=2)
     played.set_gate(0.0)
     while not played.over:
         assert played.say("nothing that helps")
@@ -533,11 +533,9 @@ def test_two_threads_do_not_mix(searcher, scenes):
 # --- many games -----------------------------------------------------------------------------------
 def test_games_that_run_together_are_those_that_run_alone(searcher, scenes):
     targets = [3, 9, 20]
-    together = game.simulate(
-        searcher, [scenes[t] for t in targets], targets, last_round=4, keep=True
-    )
+    together = game.simulate(searcher, [scenes[t] for t in targets], targets, last=4, keep=True)
     for i, t in enumerate(targets):
-        alone = game.simulate(searcher, [scenes[t]], [t], last_round=4)
+        alone = game.simulate(searcher, [scenes[t]], [t], last=4)
         assert {m: r[i].item() for m, r in together.reached.items()} == {
             m: r.item() for m, r in alone.reached.items()
         }
@@ -553,16 +551,16 @@ def test_wins_are_cumulative(searcher, scenes):
 
 
 def test_orders_are_kept(searcher, scenes):
-    fixed = game.simulate(searcher, [scenes[1]], [1], last_round=6, choose="fixed")
+    fixed = game.simulate(searcher, [scenes[1]], [1], last=6, way="fixed order")
     names = [NAMES.index(q.name) for q in fixed.questions[0]]
     assert names == sorted(names)
-    with pytest.raises(InputError, match="no way to choose"):
-        game.simulate(searcher, [scenes[1]], [1], choose="wisely")
+    with pytest.raises(InputError, match="no way to ask"):
+        game.simulate(searcher, [scenes[1]], [1], way="wisely")
 
 
 def test_the_bundled_games_are_complete():
     held = game.stored_games()
-    assert held.keys() == game.WAYS.keys()
+    assert held.keys() == set(game.WAYS)
     for played in held.values():
         assert set(played.reached) == {"TextOnly", "DAR", "AdaFuSE"}
         assert all(
@@ -636,8 +634,7 @@ def test_the_bundled_games_can_be_played_again(real):
             searcher,
             [benchmark.scenes[t] for t in targets],
             targets,
-            state.LAST_ROUND,
-            *game.WAYS[way],
+            way=way,
         )
         for method, first in played.reached.items():
             assert (first == held.reached[method]).float().mean() > 0.97, (way, method)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from lesson_kit import definitions
 from PIL import Image
 
 from adafuse_lite import DAR, AdaFuSE, InputError, TextOnly, game, load_benchmark, ranks, rewrite
@@ -118,14 +117,6 @@ def test_information_is_that_of_a_noisy_channel():
     assert asking.information(noisy, torch.full((2,), 0.5)) == pytest.approx(
         1 - h(p).item(), abs=1e-5
     )
-
-
-def test_the_notebooks_information_is_the_packages():
-    by_hand = definitions("06_demo")["information"]
-    torch.manual_seed(0)
-    for answers in (2, 5):
-        p, w = torch.rand(40, answers).softmax(1), torch.randn(40).softmax(0)
-        assert by_hand(p, w) == pytest.approx(asking.information(p, w), abs=1e-6)
 
 
 def certain(scenes, names=NAMES):

@@ -33,11 +33,6 @@ def _bubble(figure, text, x, y, face, edge, align="left"):
     _write(figure, text, x, y, ha=align, fontsize=9.5, linespacing=1.25, bbox=shape)
 
 
-def _bar(figure, x, y, width, height, color):
-    bar = Rectangle((x, y), width, height, facecolor=color, transform=_inches(figure))
-    figure.add_artist(bar)
-
-
 def _show(figure, image, x, y, size, frame=None):
     ax = _axes(figure, x, y, size, size)
     ax.imshow(image, interpolation="nearest")
@@ -74,8 +69,10 @@ def _said_and_drawn(figure, asked, look, y):
     _bubble(figure, said, 4.66, lower, "#d8ecf8", "#9cc7e3", "right")
     _show(figure, look.drawing, 4.98, y, 1.06)
     trust = 1 - look.gate
-    _bar(figure, 4.98, y + 1.1, 1.06, 0.07, LIGHT)
-    _bar(figure, 4.98, y + 1.1, 1.06 * trust, 0.07, plots.BLUE)
+    for share, color in ((1, LIGHT), (trust, plots.BLUE)):
+        bar = Rectangle((4.98, y + 1.1), 1.06 * share, 0.07, facecolor=color)
+        bar.set_transform(_inches(figure))
+        figure.add_artist(bar)
     _write(figure, f"trusted {100 * trust:.0f} %", 4.98, y + 1.28, fontsize=8.5, color=QUIET)
 
 

@@ -34,20 +34,10 @@ def curve(places, count, last=LAST_ROUND):
 
     places: {method: its place at each round}, count: pictures there are, last: round of the axis.
     """
-    last = max([last, *(len(line) - 1 for line in places.values())])
+    ends = [item for item in places.items() if item[1]]
+    ends.sort(key=lambda item: (item[1][-1], len(item[1])))
+    last = max([last, *(len(curve) - 1 for curve in places.values())])
     x = lambda number: 40 + 198 * number / last
     y = lambda place: 10 + 136 * math.log10(place) / max(1, math.log10(count))
     powers = [10**power for power in range(int(math.log10(count)) + 1)]
-    axes = dict(left=40, right=x(last), top=10, won=y(WINS_AT))
-    axes["places"] = [(place, y(place)) for place in powers]
-    axes["rounds"] = [(number, x(number)) for number in range(0, last + 1, 2)]
-    lines = [
-        dict(name=name, places=line, points=[(x(i), y(place)) for i, place in enumerate(line)])
-        for name, line in places.items()
-        if line
-    ]
-    free = 14  # labels stand apart from one another
-    for line in sorted(lines, key=lambda line: line["points"][-1][::-1]):
-        line["label_at"] = max(free, line["points"][-1][1])
-        free = line["label_at"] + 12.5
-    return PAGE.curve(axes, lines)
+    return PAGE.curve(places, ends, last, powers, x, y, WINS_AT)

@@ -70,10 +70,6 @@ def row(*children, name="row"):
     return styled(styled(widgets.HBox(children), "row"), name)
 
 
-def column(*children, name):
-    return styled(widgets.VBox(children), name)
-
-
 def button(name, action):
     """The button of this name in ``words.toml``."""
     text, tooltip = WORDS["buttons"][name]
@@ -138,16 +134,13 @@ class Demo(widgets.VBox):
         html = lambda name: styled(widgets.HTML(), name)
         self.hidden, self.chat, self.state = html("hidden"), html("chat"), html("state")
         self.drawn, self.dial, self.line, self.wall = map(html, ("drawn", "dial", "line", "wall"))
-        left = column(
-            row(self.hidden, self.chat, name="talk"),
-            row(*self.choices, self.unknown),
-            row(styled(self.text, "text"), self.send_button, self.tell_button),
-            self.state,
-            name="left",
-        )
-        gate = column(self.dial, row(self.trust, self.by_head), name="gate")
-        drawing = column(self.drawn, self.again_button, name="picture")
-        right = column(row(drawing, gate, self.line, name="top"), self.wall, name="right")
+        talk, answers = row(self.hidden, self.chat, name="talk"), row(*self.choices, self.unknown)
+        typed = row(styled(self.text, "text"), self.send_button, self.tell_button)
+        left = styled(widgets.VBox([talk, answers, typed, self.state]), "left")
+        gate = styled(widgets.VBox([self.dial, row(self.trust, self.by_head)]), "gate")
+        drawing = styled(widgets.VBox([self.drawn, self.again_button]), "picture")
+        top = row(drawing, gate, self.line, name="top")
+        right = styled(widgets.VBox([top, self.wall]), "right")
         game_buttons = self.new_button, self.restart_button, self.undo_button
         style = widgets.HTML(f"<style>{CSS}</style>", layout=widgets.Layout(display="none"))
         tools = row(self.mode, self.form, *game_buttons, name="tools")
@@ -184,6 +177,8 @@ class Demo(widgets.VBox):
 
     def _say(self, text, as_answer):
         game, before = self.game, len(self.game.rounds)
+        if as_answer and game.question is None:  # a late click
+            return
         # A second click on the same answer comes when the round is over, and is dropped.
         still = lambda: game is self.game and len(game.rounds) == before
         self._do("say", partial(game.say, text, as_answer), still, merge=False)

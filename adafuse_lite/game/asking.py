@@ -103,10 +103,8 @@ class Questioner:
         likely [n]: which pictures may be, weights [n]: how likely each is. form: "open", "yes/no".
         order: a list of attributes to ask about one after the other instead.
         """
-        options = self.options(likely, weights, notes, form)
-        if order is not None:
-            return min(options, key=lambda q: order.index(q.name), default=None)
-        return max(options, key=lambda q: q.bits, default=None)
+        rating = lambda q: q.bits if order is None else -order.index(q.name)
+        return max(self.options(likely, weights, notes, form), key=rating, default=None)
 
     def options(self, likely, weights, notes, form="open"):
         """All questions that make sense now, each with the information it should bring, in bits."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from .checks import first_line
+from .checks import refusing
 from .errors import InputError
 from .files import open_picture
 from .reformulate import rewrite
@@ -81,13 +81,9 @@ class Benchmark:
             if name not in self.places:
                 raise InputError(f"{name} is not in the corpus of {self.name}: see .corpus.")
             return self.open(name)
-        path = Path(self.root, name)
-        try:
+        path, fault = Path(self.root, name), f"{name!a} can be no file's name"
+        with refusing((ValueError, OSError), fault, "mend it in the corpus list"):
             is_inside = path.resolve().is_relative_to(Path(self.root).resolve())
-        except (ValueError, OSError) as error:  # half a character, a zero byte
-            raise InputError(
-                f"{name!a} can be no file's name ({first_line(error)}): mend it in the corpus list."
-            ) from error
         if not is_inside:
             raise InputError(f"{name} leads out of {self.root}: name pictures relative to it.")
         return open_picture(path)

@@ -7,6 +7,7 @@ a build that was killed goes on where it was, and gives what an unbroken one giv
 import argparse
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -65,18 +66,14 @@ class Parts:
 
     @staticmethod
     def _stored(path):
-        try:
+        with suppress(InputError):  # a damaged part is made anew
             return read_tensors(path, "") if path and path.exists() else None
-        except InputError:  # a damaged part is made anew
-            return None
 
     @staticmethod
     def _computed(tensors, path, what):
         for name, x in tensors.items():
             if x.is_floating_point() and not all_finite(x):
-                raise InputError(
-                    f"{what}: {name} holds NaN or infinite numbers; check the model's weights."
-                )
+                raise InputError(f"{what}: {name} holds NaN or infinity: check the weights.")
         part = {n: x.half().cpu() if x.is_floating_point() else x.cpu() for n, x in tensors.items()}
         if path:
             write_tensors(path, part)
@@ -122,7 +119,6 @@ def build_bank(
     meta = _meta(benchmark, encoder, generator, probe, texts, prompts, seed)
     if (bank := _finished(out, meta)) is not None:
         return bank
-
     parts = Parts(Path(out, "parts") if out else None, share)
     read = _encode_texts(parts, encoder, texts, prompts)
     corpus = _encode_corpus(parts, encoder, benchmark)
@@ -175,12 +171,10 @@ def _corpus_items(benchmark):
 
 def _finished(out, meta):
     """The bank in ``out`` if it is whole and the very one that is asked for."""
-    if out and Path(out, "bank.json").exists():
-        try:
-            bank = FeatureBank.load(out)
-        except InputError:
-            return None
-        return bank if bank.meta == meta else None
+    with suppress(InputError):
+        if out and (bank := FeatureBank.load(out)).meta == meta:
+            return bank
+    return None
 
 
 def _gather(results, keys, table):
@@ -224,7 +218,6 @@ def _draw(parts, encoder, generator, probe, jobs, seeds):
     return drawn and _gather(drawn, different, table)
 
 
-# --- the same from a shell ------------------------------------------------------------------------
 SHARE = """only the K-th (from 0) of N shares of the work, for N machines with one disk; a last call
 without it puts the bank together"""
 OPTIONS = {
@@ -262,9 +255,8 @@ def main(arguments=None):
 def _build_from(args):
     from accelerate import PartialState
 
-    benchmark = load_benchmark(
-        args.benchmark, args.style, args.split, args.images, args.prompts, args.clean
-    )
+    sources = (args.benchmark, args.style, args.split, args.images, args.prompts, args.clean)
+    benchmark = load_benchmark(*sources)
     if args.limit or args.pictures is not None:
         pictures = 10 * args.limit if args.pictures is None else args.pictures
         benchmark = benchmark.limit(args.limit or len(benchmark.dialogues), pictures)

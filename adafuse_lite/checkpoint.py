@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from .checks import refusing
 from .errors import InputError
 from .files import make_folder, read_all, write_tensors
 
@@ -35,14 +36,13 @@ def load_checkpoint(path, optimizer, modules, settings=None, read=dict):
         return None
     remedy = "delete it to start anew"
     tensors, metadata = read_all(path, remedy)
-    try:
+    errors = (KeyError, TypeError, AttributeError, ValueError, RuntimeError)
+    with refusing(errors, f"{path} is no training checkpoint", remedy):
         notes = {k: json.loads(v) for k, v in metadata.items()}
         known = notes["settings"] if settings else {}
         if changed := sorted(k for k in settings or {} if known.get(k) != settings[k]):
-            raise InputError(
-                f"{path} belongs to another training ({', '.join(changed)} changed); "
-                f"{remedy} or give another file."
-            )
+            fault = f"{path} belongs to another training ({', '.join(changed)} changed)"
+            raise InputError(f"{fault}; {remedy} or give another file.")
         for name, module in modules.items():
             module.load_state_dict(_part(tensors, f"{name}."))
         state = {}
@@ -52,10 +52,6 @@ def load_checkpoint(path, optimizer, modules, settings=None, read=dict):
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         return read(notes)
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no training checkpoint; {remedy}.") from error
 
 
 def _part(tensors, start):

@@ -1,5 +1,7 @@
 """What is asked of everything that comes from outside."""
 
+from contextlib import contextmanager
+
 from .errors import InputError
 
 
@@ -14,25 +16,31 @@ def first_not_finite(x):
 
 
 def first_line(error):
-    """What an error says, in a line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """What an error says, in a line of no more than 160 characters."""
+    return " ".join(str(error).split())[:160].rstrip(".:") or type(error).__name__
+
+
+@contextmanager
+def refusing(errors, what, remedy):
+    """Any of ``errors`` ends as ``InputError``: what is wrong, what the error says, the remedy."""
+    try:
+        yield
+    except InputError:
+        raise
+    except errors as error:
+        raise InputError(f"{what} ({first_line(error)}); {remedy}.") from error
 
 
 def check_texts(texts):
     """Refuse texts that no model can read."""
     if isinstance(texts, str):
-        raise InputError(
-            f"A list of texts is needed, not the single text {texts[:40]!r}: put it in brackets."
-        )
+        raise InputError(f"{texts[:40]!r} is a single text, not a list: put it in brackets.")
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             kind = "empty" if isinstance(text, str) else f"a {type(text).__name__}"
             raise InputError(f"Text {i} is {kind}: give a string with at least one word.")
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            raise InputError(
-                f"Text {i} holds half a character (a lone surrogate): write it anew or leave that "
-                "character out."
-            )
+            raise InputError(f"Text {i} holds half a character (a lone surrogate): drop that one.")
 
 
 def check_pictures(images):

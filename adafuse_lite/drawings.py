@@ -42,20 +42,17 @@ class Drawings:
 
     def _find(self, query, round, stem):
         name = f"{query}_{round}"
+        names = (f"{name}.jpg", f"{name}.png", f"round{round}/train-{stem}_{round}.jpg")
         if isinstance(self.pictures, dict):
             there = {name: self.pictures.get((query, round))}
         else:
-            names = (f"{name}.jpg", f"{name}.png", f"round{round}/train-{stem}_{round}.jpg")
-            paths = {name: Path(self.pictures, name) for name in names}
-            there = {name: path if path.exists() else None for name, path in paths.items()}
+            there = {n: path for n in names if (path := Path(self.pictures, n)).exists()}
         for name, picture in there.items():
             if picture is not None:
                 self._used[name] = picture
                 return name
-        raise InputError(
-            f"There is no drawing for dialogue {query}, round {round}: add one to the mapping, "
-            f"under ({query}, {round}), or to the folder, as {query}_{round}.jpg."
-        )
+        add = f"add it to the mapping, under ({query}, {round}), or the folder, as {names[0]}"
+        raise InputError(f"There is no drawing for dialogue {query}, round {round}: {add}.")
 
     def cut(self, names):
         """Nobody knows any more whether a prompt was cut: False for all."""

@@ -16,7 +16,7 @@ from .checks import all_finite, check_pictures, check_texts
 from .device import pick_device
 from .errors import InputError
 from .files import content_hash, halved, read_json, read_tensors
-from .names import DEFAULT, bundled, files_of, load_model, local_folder, looks_like_a_path
+from .names import DEFAULT, bundled, files_of, load_model, local_folder
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 # Of a directory's own tokenizer; without one the tokenizer is a built-in of open_clip.
@@ -46,10 +46,7 @@ class Encoder:
         return content_hash(*(self._made_of or [halved(self.model.state_dict()), self.limit]))
 
     def encode_text(self, texts, batch=256):
-        """Texts -> [n, dim], unit length, float32, on the encoder's device.
-
-        Texts are cut at ``limit`` tokens; ``cut`` tells which.
-        """
+        """Texts, cut at ``limit`` tokens -> [n, dim], unit length, float32, on ``device``."""
         check_texts(texts)
         return self._unit(self._texts, list(texts), batch)
 
@@ -119,12 +116,8 @@ def load_encoder(name=DEFAULT, pretrained=None, device=None):
     name on the hub such as "Salesforce/blip-itm-base-coco". The device is a GPU if there is one and
     no other is given. Raises ``InputError`` for weights that are missing, damaged or pickled.
     """
-    folder = local_folder(name, "encoder")
-    if folder is None and looks_like_a_path(name):
-        raise InputError(
-            f"{name} is no folder: give the path of an open_clip or BLIP directory, or the name of "
-            "a model."
-        )
+    wanted = "give the path of an open_clip or BLIP directory, or the name of a model"
+    folder = local_folder(name, "encoder", wanted)
     kind, library, load = Encoder, "open_clip", partial(_open_clip_pair, name, pretrained)
     if (folder / "config.json").exists() if folder else "blip" in name.lower() and not pretrained:
         kind, library, load = BlipEncoder, "transformers", partial(_blip, name, folder)
@@ -153,10 +146,7 @@ def _open_clip_directory(name, folder, local_files_only):
 def _open_clip_pair(name, pretrained, local_files_only):
     config = open_clip.get_model_config(name.replace("/", "-"))
     if config is None or not pretrained:
-        raise InputError(
-            f"{name}: say which weights are meant, as in pretrained='openai'; "
-            "open_clip.list_pretrained() lists them."
-        )
+        raise InputError(f"{name}: say which weights (pretrained=) of open_clip.list_pretrained().")
     published = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
     weights = Path(pretrained)
     if published:

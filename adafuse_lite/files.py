@@ -11,10 +11,11 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .checks import first_line
+from .checks import first_line, refusing
 from .errors import InputError
 
 CHECKSUM = "checksum"  # in the metadata of the safetensors files that are written here
+UNREADABLE = (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError)  # PIL
 
 
 def content_hash(*parts):
@@ -44,13 +45,8 @@ def halved(tensors):
 
 def make_folder(folder):
     """The folder as a ``Path``, made if need be; ``InputError`` where that is impossible."""
-    try:
+    with refusing(OSError, f"{folder} cannot be made a folder", "name one that can be written"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({first_line(error)}): name another one that can be "
-            "written."
-        ) from error
     return Path(folder)
 
 
@@ -58,17 +54,14 @@ def make_folder(folder):
 def replacing(path):
     """A name to write to, which becomes ``path`` at the end: the whole new file, or the old."""
     part = f"{path}.{os.getpid()}.tmp"  # two processes may write the same file
-    try:
-        yield part
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be written ({first_line(error)}): make room there or name another "
-            "folder."
-        ) from error
-    finally:
-        with suppress(OSError):
-            os.unlink(part)
+    remedy = "make room there or name another folder"
+    with refusing((OSError, SafetensorError), f"{path} cannot be written", remedy):
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            with suppress(OSError):
+                os.unlink(part)
 
 
 def write_tensors(path, tensors, metadata=None):
@@ -87,6 +80,17 @@ def write_json(path, value):
         Path(part).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def reading(path, errors, fault, remedy):
+    """``InputError`` ending in ``remedy`` for a file that is missing or, by ``errors``, faulty."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: {remedy}.") from error
+    except errors as error:
+        raise InputError(f"{path} {fault} ({first_line(error)}): {remedy}.") from error
+
+
 def read_tensors(path, remedy, checksum=None):
     """The tensors of a safetensors file; ``InputError`` ending in ``remedy`` if it is missing or
     damaged, or does not have the ``checksum`` (default: the one that files written here hold)."""
@@ -95,31 +99,20 @@ def read_tensors(path, remedy, checksum=None):
 
 def read_all(path, remedy, checksum=None):
     """The same with the file's metadata, a dict of strings."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {remedy}.") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is truncated or no safetensors file: {remedy}.") from error
+    errors, fault = (SafetensorError, OSError, ValueError), "is truncated or no safetensors file"
+    with reading(path, errors, fault, remedy), safe_open(path, "pt") as file:
+        tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
     own = metadata.pop(CHECKSUM, None)
     wanted = own if checksum is None else checksum
     if wanted is not None and wanted != content_hash(tensors, metadata):
-        raise InputError(
-            f"{path} does not hold what was stored, its checksum is another: {remedy}."
-        )
+        raise InputError(f"{path} does not hold what was stored (another checksum): {remedy}.")
     return tensors, metadata
 
 
 def read_json(path, remedy, kinds=(dict,)):
     """The JSON object (or another of ``kinds``) in a file; ``InputError`` ending in ``remedy``."""
-    try:
+    with reading(path, (OSError, ValueError, RecursionError), "is no valid JSON file", remedy):
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {remedy}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        reason = first_line(error)
-        raise InputError(f"{path} is no valid JSON file ({reason}): {remedy}.") from error
     if not isinstance(value, kinds):
         names = " or ".join("object" if kind is dict else "list" for kind in kinds)
         raise InputError(f"{path} holds no JSON {names}: {remedy}.")
@@ -128,15 +121,7 @@ def read_json(path, remedy, kinds=(dict,)):
 
 def open_picture(path):
     """The picture in a file (``PIL.Image``, RGB, turned as its EXIF says), or ``InputError``."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing: give the folder of the pictures as images=, or fetch them."
-        ) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} does not decode as a picture ({first_line(error)}): fetch it again or leave "
-            "it out."
-        ) from error
+    fault = "does not decode as a picture"
+    remedy = "give the folder of the pictures as images=, fetch it again or leave it out"
+    with reading(path, UNREADABLE, fault, remedy), Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")

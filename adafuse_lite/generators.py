@@ -16,7 +16,7 @@ from .checks import check_texts
 from .device import pick_device
 from .errors import InputError
 from .files import content_hash, halved, read_json, read_tensors
-from .names import DEFAULT, files_of, load_model, local_folder, looks_like_a_path
+from .names import DEFAULT, files_of, load_model, local_folder
 
 INDEX, SETTINGS = "model_index.json", "adafuse_lite.json"
 # Steps and guidance, by the first word that occurs in the name of a pipeline without settings.
@@ -71,9 +71,7 @@ class Generator:
         check_texts(prompts)
         seeds = [seed] * len(prompts) if seeds is None else [int(s) for s in seeds]
         if len(seeds) != len(prompts):
-            raise InputError(
-                f"There are {len(prompts)} prompts but {len(seeds)} seeds: give one seed a prompt."
-            )
+            raise InputError(f"{len(prompts)} prompts but {len(seeds)} seeds: give each one.")
         images = []
         for i in range(0, len(prompts), self.batch):
             with quiet():
@@ -97,12 +95,8 @@ def load_generator(name=DEFAULT, device=None):
     that file run in half precision on an NVIDIA one. Raises ``InputError`` for weights that are
     missing, damaged or pickled.
     """
-    folder, device = local_folder(name, "generator"), pick_device(device)
-    if folder is None and looks_like_a_path(name):
-        raise InputError(
-            f"{name} is no folder: give the path of a diffusers directory or the name of a "
-            "pipeline."
-        )
+    wanted = "give the path of a diffusers directory or the name of a pipeline"
+    folder, device = local_folder(name, "generator", wanted), pick_device(device)
     made_of = _check(folder) if folder else None
     small = bool(folder and (folder / SETTINGS).exists())
     families = (given for word, given in FAMILIES.items() if word in str(name).lower())
@@ -143,10 +137,8 @@ def _check(folder):
         if part.startswith("_") or library is None:
             continue
         if library not in LIBRARIES and not hasattr(diffusers.pipelines, str(library)):
-            raise InputError(
-                f"{folder / INDEX} wants {part} from {library}: only parts of diffusers and "
-                "transformers are loaded."
-            )
+            wanted = " or ".join(LIBRARIES)
+            raise InputError(f"{folder / INDEX} has {part} from {library}: it must be of {wanted}.")
         for path in sorted((folder / part).glob("*")):
             if path.suffix == ".safetensors":
                 read_tensors(path, "restore it, or save the pipeline anew")

@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 
+from .checks import refusing
 from .errors import InputError
 from .files import read_tensors, write_tensors
-from .names import files_of, local_first, local_folder, looks_like_a_path
+from .names import files_of, load_model, local_folder
 
 WEIGHTS = "model.safetensors"
 # Our module -> its name in the authors' released checkpoints.
@@ -63,23 +64,14 @@ class StoredHead(
 
         It comes in evaluation mode and frozen; ``requires_grad_()`` lets it learn on.
         """
-        folder = local_folder(name, "head")
-        path = isinstance(name, Path) or looks_like_a_path(name)
+        remedy = "give a folder that save_pretrained wrote, or train the head anew"
+        folder = local_folder(name, "head", remedy)
 
         def load(local_files_only):
-            if folder is None and path:
-                raise FileNotFoundError("there is no such folder")
             files = files_of(name, folder, ["config.json", WEIGHTS], local_files_only)
             return super(StoredHead, cls).from_pretrained(files, **{"strict": True, **options})
 
-        try:
-            return local_first(load, folder)
-        except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:160].rstrip(".")
-            raise InputError(
-                f"{name} does not hold a complete {cls.__name__} head ({reason}); "
-                "give a folder that save_pretrained wrote, or train the head anew."
-            ) from error
+        return load_model(cls.__name__, load, name, folder, remedy)
 
     @classmethod
     def _from_pretrained(cls, *, model_id, map_location="cpu", strict=True, **settings):
@@ -118,28 +110,21 @@ class StoredHead(
     def from_reference(cls, state_dict, encoder_hash=None):
         """A head with a published checkpoint's weights and sizes, in evaluation mode."""
         given = {name: tuple(x.shape) for name, x in state_dict.items()}
-        try:
+        remedy = "give the head's own state_dict, without prefixes"
+        with refusing((KeyError, ValueError), "This is no published ADaFuSE head", remedy):
             projection_dim, feature_dim = given["text_projection_layer.weight"]
             num_experts, quarter = given["moe_router.2.weight"]
-            sizes = (feature_dim, projection_dim, 4 * quarter, num_experts)
-            head = cls(*sizes, encoder_hash=encoder_hash)
-        except (KeyError, ValueError) as error:
-            raise InputError(
-                f"The checkpoint is not a published ADaFuSE head ({error}); give the head's own "
-                "state_dict, without prefixes."
-            ) from error
-        theirs = {name: _reference_name(name) for name in head.state_dict()}
+        sizes = (feature_dim, projection_dim, 4 * quarter, num_experts)
+        head = cls(*sizes, encoder_hash=encoder_hash)
+        theirs = {}
+        for name in head.state_dict():
+            module, *rest = name.split(".")
+            theirs[name] = ".".join([REFERENCE_NAMES.get(module, module), *rest])
         wanted = {theirs[name]: tuple(x.shape) for name, x in head.state_dict().items()}
         for name in sorted(wanted.keys() | given.keys()):
-            if wanted.get(name) != given.get(name):
-                raise InputError(
-                    f"The checkpoint's {name} is {given.get(name, 'missing')} where "
-                    f"{wanted.get(name, 'nothing')} is expected; give a complete ADaFuSE head."
-                )
+            held, fit = given.get(name, "missing"), wanted.get(name, "nothing")
+            if held != fit:
+                fault = f"The checkpoint's {name} is {held} where {fit} is expected"
+                raise InputError(f"{fault}; give a complete ADaFuSE head.")
         head.load_state_dict({name: state_dict[theirs[name]] for name in theirs})
         return head.eval()
-
-
-def _reference_name(name):
-    module, dot, rest = name.partition(".")
-    return REFERENCE_NAMES.get(module, module) + dot + rest

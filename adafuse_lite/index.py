@@ -1,5 +1,6 @@
 """An index of pictures that is encoded once and searched for any number of queries."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,13 +63,9 @@ def index_pictures(benchmark, encoder, out=None):
     """
     items = [(name, _stamp(benchmark, name)) for name in benchmark.corpus]
     meta = {"encoder": encoder.hash, "pictures": content_hash(items)}
-    if out and Path(out, "index.json").exists():
-        try:
-            index = PictureIndex.load(out)
-            if index.meta == meta:
-                return index
-        except InputError:
-            pass  # a damaged index is made anew
+    with suppress(InputError):  # a missing or damaged index is made anew
+        if out and (index := PictureIndex.load(out)).meta == meta:
+            return index
     parts = Parts(Path(out, "parts") if out else None)
     work = lambda piece: {"features": encode_pictures(benchmark, encoder, [n for n, _ in piece])}
     encoded = parts.run("encode pictures", "picture", items, PICTURES, encoder.hash, work)

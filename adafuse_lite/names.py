@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from .checks import first_line
+from .checks import refusing
 from .errors import InputError
 
 DATA = Path(__file__).parent / "postcards" / "data"
@@ -29,40 +29,32 @@ def bundled(name, part):
     return BUNDLED.get(str(name), {}).get(part)
 
 
-def local_folder(name, part):
-    """The folder that ``name`` means, a bundled one or one that is there; None for other names."""
-    folder = bundled(name, part) or Path(name)
-    return folder if folder.is_dir() else None
+def local_folder(name, part, remedy):
+    """The folder that ``name`` means, a bundled one or one that is there; None for other names.
 
-
-def looks_like_a_path(name):
-    """Whether somebody meant a folder by it, one that is not there."""
-    return Path(name).is_absolute() or str(name).startswith((".", "~"))
-
-
-def local_first(load, folder=None):
-    """``load(local_files_only=True)``, and if that fails and ``folder`` is None, from the hub.
-
-    So what was fetched before is found at once, and a local folder asks nobody, whatever it says.
+    ``InputError`` ending in ``remedy`` where a folder was meant that is not there.
     """
-    try:
-        return load(local_files_only=True)
-    except Exception:
-        if folder is not None:
-            raise
-        return load(local_files_only=False)
+    folder = bundled(name, part) or Path(name)
+    if folder.is_dir():
+        return folder
+    if isinstance(name, Path) or Path(name).is_absolute() or name.startswith((".", "~")):
+        raise InputError(f"{name} is no folder: {remedy}.")
+    return None
 
 
 def load_model(library, load, name, folder, remedy):
-    """The same; what the library says where it fails ends as ``InputError`` with the ``remedy``."""
-    try:
-        return local_first(load, folder)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{name}: {library} cannot load it ({first_line(error)}); {remedy}."
-        ) from error
+    """``load(local_files_only=True)``, and if that fails and ``folder`` is None, from the hub.
+
+    So what was fetched before is found at once, and a local folder asks nobody, whatever it says.
+    What the ``library`` says where it fails ends as ``InputError`` with the ``remedy``.
+    """
+    with refusing(Exception, f"{name}: {library} cannot load it", remedy):
+        try:
+            return load(local_files_only=True)
+        except Exception:
+            if folder is not None:
+                raise
+            return load(local_files_only=False)
 
 
 def files_of(name, folder, patterns, local_files_only):
@@ -85,10 +77,8 @@ def refuse_code(folder):
 
     def look(held):
         if isinstance(held.get("auto_map"), dict | list) or held.get("trust_remote_code") is True:
-            raise InputError(
-                f"{path} names Python code that comes with the model, and no such code is run: "
-                "choose a model that its library loads without trust_remote_code."
-            )
+            remedy = "choose a model that loads without trust_remote_code"
+            raise InputError(f"{path} names Python code of its own, which is not run: {remedy}.")
         return held
 
     for path in sorted(folder.rglob("*.json")):

@@ -13,15 +13,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .benchmark import ROUNDS, Benchmark, Dialogue, tidy
-from .checks import first_line
+from .checks import refusing
 from .errors import InputError
-from .files import make_folder, read_json
+from .files import UNREADABLE, make_folder, read_json
 from .names import DEFAULT, bundled
 
 CORPUS_FILES = ("Search_Space*.json", "corpus.json")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")  # convert them first
-UNREADABLE = (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError)
 
 
 def load_benchmark(source, style="visdial", split="test", images=None, prompts=None, clean=False):
@@ -96,10 +95,8 @@ def folder(path, style, split, images=None, clean=False):
 def _dialogue(item, where, mend, known):
     """A ``Dialogue`` from {'img', 'dialog'}, its entries mended; ``known`` are the pictures."""
     entries = item.get("dialog") if isinstance(item, dict) else None
-    _ensure(
-        isinstance(entries, list) and len(entries) == ROUNDS and isinstance(item.get("img"), str),
-        f"{where}: needs 'img' and a 'dialog' of {ROUNDS} strings; mend or drop it.",
-    )
+    fits = isinstance(entries, list) and len(entries) == ROUNDS and _are_texts([item.get("img")])
+    _ensure(fits, f"{where}: needs 'img' and a 'dialog' of {ROUNDS} strings; mend or drop it.")
     for r, entry in enumerate(entries):
         fits = isinstance(entry, str) and _is_written(mend(entry))
         _ensure(fits, f"{where}, entry {r}: is empty or not a text; mend it.")
@@ -122,8 +119,7 @@ def write_benchmark(benchmark, out):
 def photos(folder, progress=True):
     """The photographs in a folder and below it, without dialogues: something to search.
 
-    Files that PIL cannot read to the end, and pictures of other kinds (HEIC, TIFF, ...), are left
-    out and listed in ``.skipped``.
+    Files that PIL cannot read to the end, and of other kinds (HEIC, TIFF, ...), are ``.skipped``.
     """
     folder = Path(folder).expanduser()
     _ensure(folder.is_dir(), f"{folder} is no folder: give the folder of your photographs.")
@@ -169,10 +165,9 @@ def visdial(path, images=None):
         for talk in data["dialogs"]:
             talks.append(_visdial_dialogue(talk, data["questions"], data["answers"]))
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}, dialogue {len(talks)}: does not have VisDial's form ({type(error).__name__}: "
-            f"{error}); give visdial_1.0_train.json, or a folder in ChatIR's layout."
-        ) from error
+        fault = f"does not have VisDial's form ({type(error).__name__}: {error})"
+        remedy = "give visdial_1.0_train.json, or a folder in ChatIR's layout"
+        raise InputError(f"{path}, dialogue {len(talks)}: {fault}; {remedy}.") from error
     rounds = max((len(entries) for _, entries in talks), default=0)
     _ensure(rounds > 1, f"{path}: holds no dialogue with an answer; fetch it again.")
     for i, (_, entries) in enumerate(talks):
@@ -205,12 +200,8 @@ def saved_dataset(path, split="test"):
     where a picture is only there to be searched) and perhaps "name"."""
     import datasets
 
-    try:
+    with refusing(Exception, f"{path} is no dataset that datasets can load", "save it again"):
         data = datasets.load_from_disk(str(path))
-    except Exception as error:
-        raise InputError(
-            f"{path} is no dataset that datasets can load ({first_line(error)}): save it again."
-        ) from error
     if isinstance(data, datasets.DatasetDict):
         _ensure(split in data, f"{path} has no split {split!r}; there are: {', '.join(data)}.")
         data = data[split]
@@ -228,12 +219,9 @@ def saved_dataset(path, split="test"):
         _ensure(fits, f"{path}, row {i}: its dialogue needs {rounds} texts, or none; mend it.")
 
     def picture(name):
-        try:
+        fault = f"{path}, row {rows[name]}: holds no picture that can be read"
+        with refusing(UNREADABLE, fault, "mend or drop it"):
             return data[rows[name]]["image"].convert("RGB")
-        except UNREADABLE as error:
-            raise InputError(
-                f"{path}, row {rows[name]}: holds no picture that can be read; mend or drop it."
-            ) from error
 
     dialogues = [Dialogue(name, tuple(talk)) for name, talk in zip(names, talks) if talk]
     options = {"open": picture, "version": data._fingerprint, "rounds": rounds}

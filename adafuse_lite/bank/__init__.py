@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..checks import all_finite, first_not_finite
+from ..checks import all_finite, first_not_finite, refusing
 from ..errors import InputError
 from ..files import make_folder, read_json, read_tensors, write_json, write_tensors
 from ..names import DEFAULT, bundled
@@ -41,9 +41,9 @@ class FeatureBank:
     meta: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.text.ndim != 3 or self.corpus.ndim != 2:
-            name = "text" if self.text.ndim != 3 else "corpus"
-            raise InputError(f"bank field {name} has the wrong number of axes: {AGAIN}.")
+        for name, axes in (("text", 3), ("corpus", 2)):
+            if getattr(self, name).ndim != axes:
+                raise InputError(f"bank field {name} has the wrong number of axes: {AGAIN}.")
         q, r, d = self.text.shape
         shapes = {"target": [q], "seeds": [q], "corpus": [len(self.corpus), d]}
         shapes |= {"cut": [q, r], "prompt_cut": [q, r]}
@@ -76,11 +76,9 @@ class FeatureBank:
     def check(self, encoder_hash=None, generator_hash=None):
         """This bank, or ``InputError`` unless the models with these hashes made it."""
         for kind, wanted in (("encoder", encoder_hash), ("generator", generator_hash)):
-            if wanted is not None and self.meta.get(kind) != wanted:
-                raise InputError(
-                    f"The bank was made by {kind} {self.meta.get(kind)}, not by {wanted}: load the "
-                    f"{kind} it belongs to, or {AGAIN}."
-                )
+            if wanted is not None and (made_by := self.meta.get(kind)) != wanted:
+                fault = f"The bank was made by {kind} {made_by}, not by {wanted}"
+                raise InputError(f"{fault}: load the {kind} it belongs to, or {AGAIN}.")
         return self
 
     def limit(self, queries):
@@ -122,10 +120,8 @@ def _read(folder, name, checksum):
     shared = folder.parent / "shared" / f"{checksum}.safetensors"
     path = shared if shared.is_file() and not path.exists() else path
     held = read_tensors(path, AGAIN, checksum)  # another bank's file has another one
-    try:
+    with refusing((KeyError, IndexError), f"{path} lacks rows that a bank needs", AGAIN):
         x = held["rows"][held["index"].long()] if name in REPEATED else held["values"]
-    except (KeyError, IndexError) as error:
-        raise InputError(f"{path} lacks rows that a bank needs: {AGAIN}.") from error
     return x.float() if name in FLOATS else x
 
 
@@ -145,10 +141,7 @@ def load_bank(name=DEFAULT, style="visdial", split="test"):
     folder = banks / f"{style}-{split}" if banks else Path(name)
     if banks and not folder.is_dir():
         there = ", ".join(sorted(p.name for p in banks.glob("*-*"))) or "none"
-        raise InputError(
-            f"There is no bundled bank {style}-{split}: choose one of those that are there "
-            f"({there})."
-        )
+        raise InputError(f"There is no bundled bank {style}-{split}: choose one of {there}.")
     return FeatureBank.load(folder)
 
 
@@ -156,14 +149,9 @@ def read_field(bank, name):
     """A bank's features ``name`` as float32 ([Q, R, D], or the corpus [N, D]), all finite."""
     x = getattr(bank, name, None)
     if not isinstance(x, torch.Tensor) or x.ndim != (2 if name == "corpus" else 3):
-        raise InputError(
-            f"The bank has no features {name!r}; choose text, prompt or generated, or build it "
-            "anew."
-        )
+        raise InputError(f"The bank has no features {name!r}; choose one of {', '.join(FLOATS)}.")
     if not all_finite(x):
         entry = first_not_finite(x)
         where = f"picture {entry[0]}" if name == "corpus" else f"query {entry[0]}, round {entry[1]}"
-        raise InputError(
-            f"The bank's {name} features of {where} are not finite numbers; build the bank anew."
-        )
+        raise InputError(f"The bank's {name} features of {where} are not finite: {AGAIN}.")
     return x.float()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .. import files
-from ..checks import check_pictures
+from ..checks import check_pictures, refusing
 from ..device import device_of
 from ..errors import InputError
 from ..names import DATA
@@ -50,10 +50,8 @@ class Probe(nn.Module):
         check_pictures(images)
         for i, image in enumerate(images):
             if image.size != (render.SIZE, render.SIZE):
-                raise InputError(
-                    f"Picture {i} is {image.size[0]} x {image.size[1]}: the probe reads postcards "
-                    f"of {render.SIZE} x {render.SIZE} only, so leave it out for other worlds."
-                )
+                fault = f"Picture {i} is {image.size[0]} x {image.size[1]}, no postcard of 64 x 64"
+                raise InputError(f"{fault}: leave the probe out for other worlds.")
         codes = [torch.empty(0, len(SIZES), dtype=torch.uint8)]
         for start in range(0, len(images), batch):
             arrays = [np.asarray(x.convert("RGB")) for x in images[start : start + batch]]
@@ -74,19 +72,8 @@ def load_probe(folder=FOLDER, device=None):
     weights, card, probe = Path(folder, WEIGHTS), Path(folder, CARD), Probe()
     remedy = "restore it, or train the probe anew"
     if files.read_json(card, remedy).get("attributes") != CLASSES:
-        raise InputError(
-            f"{card}: the probe reads other attributes than this world has; train it anew."
-        )
-    try:
+        raise InputError(f"{card}: the world has other attributes than the probe: {remedy}.")
+    with refusing(RuntimeError, f"{weights} holds another model than the probe", remedy):
         probe.load_state_dict(files.read_tensors(weights, remedy))
-    except RuntimeError as error:
-        raise InputError(f"{weights} holds another model than the probe: {remedy}.") from error
     probe.hash = files.content_hash(weights, CLASSES)
     return probe.to(device or "cpu").eval()
-
-
-def accuracies(probe, scene_list):
-    """Share of the scenes' renders that the probe reads rightly, by attribute."""
-    read = probe.read([render.draw(scene) for scene in scene_list])
-    right = (read == torch.tensor([scene.codes() for scene in scene_list])).float().mean(0)
-    return {name: round(float(r), 4) for name, r in zip(ATTRIBUTES, right)}

@@ -43,7 +43,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
     held, metadata = read_all(path, "mend it")
     assert torch.equal(held["x"], tensors["x"]) and metadata == {"note": "words"}
     assert torch.equal(read_tensors(path, "mend it", checksum)["x"], tensors["x"])
-    with pytest.raises(InputError, match="its checksum is another: mend it"):
+    with pytest.raises(InputError, match="another checksum.: mend it"):
         read_tensors(path, "mend it", "0123")
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]  # nothing half written
 

@@ -76,15 +76,15 @@ def test_unfit_checkpoints_are_refused(change, message):
 
 def test_unfit_folders_are_refused(tmp_path):
     head = tmp_path / "head"
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="is no folder"):
         AdaFuSE.from_pretrained(head)
     GateOnly(**SMALL).save_pretrained(head)
     with pytest.raises(InputError, match="Missing key"):
         AdaFuSE.from_pretrained(head)
     weights = head / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(InputError, match="does not hold a complete GateOnly head"):
+    with pytest.raises(InputError, match="truncated"):
         GateOnly.from_pretrained(head)
     weights.unlink()
-    with pytest.raises(InputError, match="does not hold"):
+    with pytest.raises(InputError, match="is missing"):
         GateOnly.from_pretrained(str(head))

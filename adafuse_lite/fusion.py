@@ -41,24 +41,16 @@ def checked(text, image, width=None):
     for name, x in (("text", text), ("image", image)):
         if not isinstance(x, torch.Tensor) or x.ndim != 2:
             given = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-            raise InputError(
-                f"The {name} features are {given}, not a tensor [n, d]; give one row for each "
-                "query."
-            )
+            raise InputError(f"The {name} features are {given}, not a tensor [n, d]: stack them.")
         if width is not None and x.shape[1] != width:
-            raise InputError(
-                f"The {name} features are {x.shape[1]} wide and this head takes {width}; "
-                "use features of the encoder that the head was trained with."
-            )
+            fault = f"The {name} features are {x.shape[1]} wide and this head takes {width}"
+            raise InputError(f"{fault}: give those of the encoder that it was trained with.")
     if text.shape != image.shape:
-        raise InputError(
-            f"Text features {list(text.shape)} and image features {list(image.shape)} differ in "
-            "shape; give one picture's features for each text."
-        )
+        shapes = f"{list(text.shape)} and {list(image.shape)}"
+        raise InputError(f"Texts and images differ in shape, {shapes}: give one image a text.")
     return text.float(), image.float()
 
 
-# --- the head -------------------------------------------------------------------------------------
 class AdaFuSE(nn.Module, StoredHead):
     """Adaptive gate and experts over frozen features (arXiv 2603.21886; its released code's sizes).
 
@@ -85,19 +77,19 @@ class AdaFuSE(nn.Module, StoredHead):
         _check_sizes(feature_dim, projection_dim, hidden_dim, num_experts, dropout)
         self.feature_dim, self.num_experts = feature_dim, num_experts
         self.encoder_hash, self.trained_on = encoder_hash, trained_on
-        joint, drop = 2 * projection_dim, nn.Dropout(dropout)
+        joint = 2 * projection_dim
         self.text_projection = nn.Linear(feature_dim, projection_dim)
         self.image_projection = nn.Linear(feature_dim, projection_dim)
-        self.dropout = drop
+        self.dropout = nn.Dropout(dropout)
         if self.has_gate:
             hidden, score = nn.Linear(joint, hidden_dim), nn.Linear(hidden_dim, 1)
-            self.gate = nn.Sequential(hidden, nn.GELU(), drop, score, nn.Sigmoid())
+            self.gate = nn.Sequential(hidden, nn.GELU(), self.dropout, score, nn.Sigmoid())
         else:
             self.constant = nn.Parameter(torch.zeros(()))
         if self.has_experts:
             hidden = nn.Linear(joint, hidden_dim // 4)
             self.router = nn.Sequential(hidden, nn.GELU(), nn.Linear(hidden_dim // 4, num_experts))
-            expert = lambda: nn.Sequential(nn.Linear(joint, hidden_dim), nn.GELU(), drop)
+            expert = lambda: nn.Sequential(nn.Linear(joint, hidden_dim), nn.GELU(), self.dropout)
             self.experts = nn.ModuleList(expert() for _ in range(num_experts))
             self.output = nn.Linear(hidden_dim, feature_dim)
             if zero_init:
@@ -123,10 +115,9 @@ class AdaFuSE(nn.Module, StoredHead):
     def check_encoder(self, encoder_hash):
         """``InputError`` for features of another encoder; a head without a hash takes any."""
         if self.encoder_hash is not None and encoder_hash != self.encoder_hash:
-            raise InputError(
-                f"This head was trained on features of encoder {str(self.encoder_hash)[:12]}, "
-                f"these are of {str(encoder_hash)[:12]}; load that encoder or train another head."
-            )
+            own, other = str(self.encoder_hash)[:12], str(encoder_hash)[:12]
+            fault = f"This head was trained on features of encoder {own}, these are of {other}"
+            raise InputError(f"{fault}; load that encoder or train another head.")
 
 
 def _check_sizes(feature_dim, projection_dim, hidden_dim, num_experts, dropout):
@@ -150,7 +141,6 @@ class ExpertsOnly(AdaFuSE):
     has_gate = False
 
 
-# --- baselines ------------------------------------------------------------------------------------
 class FixedWeight(nn.Module):
     """w z_T + (1 - w) z_D: one ``weight`` of the text for all rounds, or a list with one a round.
 
@@ -162,10 +152,7 @@ class FixedWeight(nn.Module):
         super().__init__()
         weights = torch.as_tensor(weight, dtype=torch.float32).reshape(-1)
         if len(weights) == 0 or not ((weights >= 0) & (weights <= 1)).all():
-            raise InputError(
-                f"The weight {weight} of the text is not between 0 and 1; give one number, or one "
-                "a round."
-            )
+            raise InputError(f"The weight {weight} of the text must be between 0 and 1.")
         self.register_buffer("weights", weights)
 
     def forward(self, text, image, round=None):
@@ -176,10 +163,7 @@ class FixedWeight(nn.Module):
             raise InputError(f"{name} has a weight for each round; call it with round=.")
         rounds = torch.as_tensor(0 if round is None else round, device=text.device)
         if rounds.ndim and rounds.shape != text.shape[:1]:
-            raise InputError(
-                f"There are {rounds.numel()} rounds for {len(text)} queries; give one round for "
-                "each."
-            )
+            raise InputError(f"{rounds.numel()} rounds for {len(text)} queries: give each one.")
         gate = self.weights[rounds.clamp(0, len(self.weights) - 1)].expand(len(text))
         return blended(text, image, gate[:, None])
 
@@ -254,8 +238,7 @@ class OffsetRemoved(nn.Module):
 class CosineGate(nn.Module):
     """lam = sigmoid(10 (a cos(z_T, z_D) + b)): a gate of two trained numbers a and b.
 
-    That the picture counts for more when it agrees with the text, as the paper's gate is reported
-    to do. It starts at one half.
+    The paper's gate is reported to trust pictures that agree with the text. It starts at one half.
     """
 
     def __init__(self):

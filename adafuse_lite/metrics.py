@@ -17,10 +17,8 @@ def _tables(tables):
     """One rank table [Q, R], or a list of them (seeds), as [S, Q, R]."""
     tables = [tables] if isinstance(tables, torch.Tensor) else list(tables)
     if not tables or any(t.ndim != 2 or t.shape != tables[0].shape or 0 in t.shape for t in tables):
-        raise InputError(
-            f"Rank tables of shapes {[list(t.shape) for t in tables]} were given; "
-            "give one [Q, R], or several of equal shape."
-        )
+        shapes = [list(t.shape) for t in tables]
+        raise InputError(f"Shapes {shapes}: give one [Q, R] of ranks, or several of equal shape.")
     return torch.stack(tables).cpu()
 
 
@@ -49,8 +47,7 @@ def per_dialogue(ranks, metric="recall", k=10):
 def hits_at_k(ranks, k=10):
     """Hits@k up to each round [R]: share of dialogues with the target in the first k in some round.
 
-    ChatIR's metric: *some* round so far, so it never falls, and noise alone raises it. Read it
-    beside ``recall_at_k``.
+    ChatIR's metric. It never falls, and noise alone raises it: read it beside ``recall_at_k``.
     """
     return per_dialogue(ranks, "hits", k).mean(0)
 
@@ -68,8 +65,7 @@ def mrr(ranks):
 def bri(ranks):
     """Best log Rank Integral (PlugIR) up to each round [R], lower is better; published is the last.
 
-    With pi_t the best rank so far, counted from 1: the trapezoid mean over rounds of ln(pi_t). At
-    round 0 ln(pi_0).
+    With pi_t the best rank so far, from 1: the trapezoid mean of ln(pi_t), at round 0 ln(pi_0).
     """
     return per_dialogue(ranks, "bri").mean(0)
 
@@ -88,10 +84,8 @@ def rank_change(ranks, baseline_ranks):
     """rank - baseline's rank for every dialogue and round: [S, Q, R] for S seeds."""
     ranks, baseline_ranks = _tables(ranks), _tables(baseline_ranks)
     if ranks.shape[1:] != baseline_ranks.shape[1:] or len(baseline_ranks) not in (1, len(ranks)):
-        raise InputError(
-            f"Ranks {list(ranks.shape)} and baseline ranks {list(baseline_ranks.shape)} do not "
-            "match; rank both on the same dialogues."
-        )
+        shapes = f"{list(ranks.shape)} and {list(baseline_ranks.shape)}"
+        raise InputError(f"Ranks {shapes} do not match: rank both on the same dialogues.")
     return ranks - baseline_ranks
 
 
@@ -108,7 +102,6 @@ def worse_than(ranks, baseline_ranks):
     return (rank_change(ranks, baseline_ranks) > 0).double().mean(0)
 
 
-# --- intervals ------------------------------------------------------------------------------------
 class Interval(NamedTuple):
     """A mean over dialogues and its bootstrap interval, per round [R]."""
 
@@ -136,9 +129,8 @@ def bootstrap(table, resamples=1_000, level=0.95, seed=0):
     """
     table = torch.as_tensor(table).double().cpu()
     if table.ndim != 2 or len(table) == 0:
-        raise InputError(
-            f"The table is {list(table.shape)}; give one number a dialogue and round, [Q, R]."
-        )
+        shape = list(table.shape)
+        raise InputError(f"The table is {shape}: give one number a dialogue and round, [Q, R].")
     n = len(table)
     drawn = torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))
     # How often each dialogue was drawn: with it every resample's mean is one matrix product.
@@ -157,8 +149,6 @@ def paired_difference(ranks_a, ranks_b, metric="recall", k=10, **options):
     """
     a, b = per_dialogue(ranks_a, metric, k), per_dialogue(ranks_b, metric, k)
     if a.shape != b.shape:
-        raise InputError(
-            f"Tables {list(a.shape)} and {list(b.shape)} cannot be paired; rank both on the same "
-            "dialogues."
-        )
+        shapes = f"{list(a.shape)} and {list(b.shape)}"
+        raise InputError(f"Tables {shapes} cannot be paired: rank both on the same dialogues.")
     return bootstrap(a - b, **options)

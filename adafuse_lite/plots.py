@@ -99,9 +99,8 @@ def plot_rounds(curves, ylabel, title="", ax=None, percent=True):
     ax = ax or plt.subplots()[1]
     scale, ends = 100 if percent else 1, []
     for place, (name, curve) in enumerate(curves.items()):
-        mean, low, high = scale * np.asarray(
-            curve if isinstance(curve, tuple) else (curve,) * 3, dtype=float
-        )
+        band = curve if isinstance(curve, tuple) else (curve,) * 3
+        mean, low, high = scale * np.asarray(band, dtype=float)
         style = look(name, place)
         size = 9 if style["marker"] == "*" else 4.5
         width = 2.6 if name == "AdaFuSE" else 1.6
@@ -169,8 +168,7 @@ def plot_differences(groups, xlabel="difference in points", title="", ax=None):
 def plot_training(steps, panels):
     """What happened in training, one panel each.
 
-    steps: [n]; panels: {title: {name: values [n] or [runs, n]}}. Several runs give thin lines and
-    their mean.
+    steps: [n]; panels: {title: {name: values [n] or [runs, n], drawn thin and as their mean}}.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.1), squeeze=False)
     for ax, (title, curves) in zip(axes[0], panels.items()):
@@ -209,10 +207,7 @@ def plot_data_flow():
 
 
 def show_pictures(rows, titles=None, captions=None, size=1.35):
-    """A grid of pictures; None leaves a gap.
-
-    ``titles`` stand above the pictures, one ``caption`` at the left of each row.
-    """
+    """Rows of pictures (None: a gap), ``titles`` above each, one of ``captions`` left of a row."""
     rows = [list(row) for row in rows]
     columns, left = max(map(len, rows)), bool(captions)
     shape = (size * columns + 2.6 * left, (size + 0.28 * bool(titles)) * len(rows))

@@ -107,15 +107,10 @@ def distinct(corpus, target):
 
 def _fitting(queries, corpus):
     if not isinstance(queries, torch.Tensor):
-        kind = type(queries).__name__
-        raise InputError(
-            f"The queries are a {kind}, not features: encode them with an encoder first."
-        )
+        raise InputError(f"The queries are a {type(queries).__name__}: encode them first.")
     if queries.ndim != 2 or corpus.ndim != 2 or queries.shape[1] != corpus.shape[1]:
-        raise InputError(
-            f"Queries {list(queries.shape)} and corpus {list(corpus.shape)} do not fit together; "
-            "encode both with one encoder, as [n, d] and [N, d]."
-        )
+        shapes = f"{list(queries.shape)} and corpus {list(corpus.shape)}"
+        raise InputError(f"Queries {shapes} do not fit together: give features [n, d] and [N, d].")
     return queries.float()
 
 
@@ -128,16 +123,12 @@ def _checked(queries, corpus, target, ties):
         raise InputError(f"There are {len(queries)} queries and {len(corpus)} pictures; give some.")
     target = torch.as_tensor(target, device=queries.device)
     if target.shape != queries.shape[:1]:
-        raise InputError(
-            f"There are {len(queries)} queries and targets {list(target.shape)}; give one target "
-            "each."
-        )
+        shape = list(target.shape)
+        raise InputError(f"{len(queries)} queries and targets {shape}: give one target each.")
     if len(outside := ((target < 0) | (target >= len(corpus))).nonzero()):
         i = int(outside[0])
-        raise InputError(
-            f"The target {int(target[i])} of query {i} is not in the corpus of {len(corpus)} "
-            "pictures; add the picture to the corpus or leave the dialogue out."
-        )
+        fault = f"The target {int(target[i])} of query {i} is not in the corpus of {len(corpus)}"
+        raise InputError(f"{fault}: add the picture or leave the dialogue out.")
     for name, x in (("query", queries), ("corpus picture", corpus)):
         if not all_finite(x):  # a NaN compares as "not higher" and would count as a perfect rank
             i = first_not_finite(x)[0]

@@ -118,10 +118,7 @@ def _training_features(model, bank, text, image):
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(f"{type(model).__name__} has no parameters to train; use it as it is.")
     if len(bank.target) < 2:
-        raise InputError(
-            f"The training bank has {len(bank.target)} dialogues; contrastive training needs at "
-            "least 2."
-        )
+        raise InputError(f"The training bank has {len(bank.target)} dialogues: give at least 2.")
     texts, images, corpus = (read_field(bank, name) for name in (text, image, "corpus"))
     if bank.target.min() < 0 or bank.target.max() >= len(corpus):
         raise InputError("The training bank has targets outside its corpus; build the bank anew.")

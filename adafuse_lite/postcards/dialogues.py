@@ -40,7 +40,6 @@ class Talk:
     def chance(self, habit):
         return self.rng.random() < self.habits[habit]
 
-    # --- asking
     def subject(self, name):
         """What an attribute is asked of: "the car" if that is known, or "the vehicle"; its verb."""
         thing = thing_of(name)
@@ -101,7 +100,6 @@ class Talk:
             text, truth = rng.choice(IDLE_QUESTIONS["any"]).format(absent), False
         return Question("idle", None, truth, text)
 
-    # --- answering
     def say(self, name, value):
         """A value as an answer: "red", "a cow", "on the left", "two"."""
         if kind_of(name) == "place":
@@ -186,7 +184,6 @@ class Talk:
             words += f" {rng.choice(WHERE[getattr(scene, f'{thing}_place')])}"
         return f"yes, {words}", {name: getattr(scene, name) for name in names}
 
-    # --- a round
     def round(self, r):
         """Question and answer number r, worded in the style; what it states is known afterwards."""
         rng = self.rng

@@ -58,7 +58,6 @@ def train_tokenizer(out, count=20_000, vocabulary=2_000):
     return tokenizer
 
 
-# --- what all trainings share
 def pictures(scenes):
     """The scenes as bytes [n, 3, 64, 64]."""
     drawn = np.stack([render.pixels(scene) for scene in tqdm(scenes, desc="draw")])
@@ -121,7 +120,6 @@ def read_log(name):
     return pd.read_csv(DATA / "logs" / f"{name}.csv")
 
 
-# --- encoder
 def encoder_config(vocabulary):
     """The ``open_clip`` model config of the bundled encoder."""
     text = {**MODELS["encoder"]["text_cfg"], "vocab_size": vocabulary}
@@ -167,7 +165,6 @@ def encode_short(model, tokens):
     return F.normalize(last @ model.text_projection, dim=-1)
 
 
-# --- generator
 def train_autoencoder(out, pixels, steps=1_000, batch=32, lr=2e-3):
     """A picture to a latent [12, 8, 8] and back -> model, log [{step, loss, psnr}] (dB)."""
     torch.manual_seed(0)
@@ -289,7 +286,6 @@ def save_generator(folder, tokenizer, reader, autoencoder, unet, steps=5, guidan
     Path(folder, "adafuse_lite.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
 
 
-# --- probe
 def blemish(x):
     """Blur and noise of a random strength for each picture, since decoded pictures have both."""
     strength = torch.rand(2, len(x), 1, 1, 1, device=x.device)

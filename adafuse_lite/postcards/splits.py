@@ -16,8 +16,6 @@ SPLITS = {"train": (3_000, 0, 3_000), "validation": (300, 0, 10_000), "test": (1
 # Test: chosen when models, dialogues and settings were final. Two styles had been calibrated while
 # looking at the texts of an earlier test set, which is not used any more.
 SEEDS = {"train": 1, "validation": 2, "test": 20_261_125}
-
-
 cached_scenes = lru_cache(maxsize=4)(scenes)
 
 
@@ -26,25 +24,17 @@ def load_postcards(style, split):
     own, other, pictures = SPLITS.get(split, (0, 0, 0))
     count = {**dict.fromkeys(STYLES, other), "visdial": own}.get(style)
     if not count:
-        raise InputError(
-            f"Postcards has no style {style!r} with a split {split!r}; styles are "
-            f"{', '.join(STYLES)}, splits {', '.join(SPLITS)}, but all styles except visdial "
-            "have a test split only."
-        )
+        fault = f"Postcards has no style {style!r} with a split {split!r}"
+        there = f"styles are {', '.join(STYLES)}, splits {', '.join(SPLITS)}"
+        raise InputError(f"{fault}; {there}, but all except visdial have a test split only.")
     drawn = cached_scenes(split, pictures, SEEDS[split])
     corpus = {f"postcards/{split}/{i:06}.png": scene for i, scene in enumerate(drawn)}
     rngs = (random.Random(f"{split}/{style}/{SEEDS[split]}/{i}") for i in range(count))
     talks = [dialogue(scene, style, rng) for scene, rng in zip(corpus.values(), rngs)]
-    return Benchmark(
-        "postcards",
-        style,
-        split,
-        [Dialogue(name, tuple(entries)) for name, (entries, _) in zip(corpus, talks)],
-        list(corpus),
-        open=lambda name: render.draw(corpus[name]),
-        scenes=list(corpus.values()),
-        stated=[facts for _, facts in talks],
-    )
+    dialogues = [Dialogue(name, tuple(entries)) for name, (entries, _) in zip(corpus, talks)]
+    known = {"scenes": list(drawn), "stated": [facts for _, facts in talks]}
+    picture = lambda name: render.draw(corpus[name])
+    return Benchmark("postcards", style, split, dialogues, list(corpus), open=picture, **known)
 
 
 def store_once(banks):

@@ -36,17 +36,15 @@ NOISE = ("as drawn", *REDRAWN, *(f"shuffled {share}" for share in SHUFFLED), "mi
 CONDITIONS = tuple(f"visdial/{condition}" for condition in NOISE)
 
 
-# --- what is trained
 class PlainMLP(nn.Module):
     """Two hidden layers on [z_T ; z_D], no gate, no experts, no blend to start from."""
 
     def __init__(self, feature_dim, hidden_dim, dropout=0.2):
         super().__init__()
-        layers, width = [], 2 * feature_dim
-        for _ in range(2):
+        layers = []
+        for width in (2 * feature_dim, hidden_dim):
             layers += [nn.Linear(width, hidden_dim), nn.GELU(), nn.Dropout(dropout)]
-            width = hidden_dim
-        self.layers = nn.Sequential(*layers, nn.Linear(width, feature_dim))
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden_dim, feature_dim))
         self.logit_scale = nn.Parameter(torch.tensor(50.0).log())
 
     def forward(self, text, image, round=None):
@@ -100,7 +98,6 @@ def variants(dim):
     }
 
 
-# --- what it is trained and tested on
 class Banks(dict):
     """The banks of the study by name, each loaded when it is first asked for.
 
@@ -139,13 +136,10 @@ def noisy(bank, condition):
         return replace(bank, generated=torch.where(wrong, drawings.roll(1, 0), drawings))
     drawn = load_bank("postcards", "visdial", f"test-{condition}")
     if not torch.equal(drawn.text, bank.text):
-        raise InputError(
-            f"The drawings test-{condition} belong to other dialogues: build that bank again."
-        )
+        raise InputError(f"test-{condition} was drawn for other dialogues: build it again.")
     return replace(bank, generated=drawn.generated, readings=drawn.readings, meta=drawn.meta)
 
 
-# --- training and keeping
 def variant(banks, name):
     return variants(banks["train"].text.shape[-1])[name]
 
@@ -200,10 +194,8 @@ def load_study(banks, name, what="ranks/visdial"):
     """A kept tensor of a variant for each seed: rank tables [Q, R] (int64), gates or routings."""
     trainings = [stored(banks, name, seed) for seed in SEEDS]
     if None in trainings:
-        raise InputError(
-            f"The study lacks {name} with seed {trainings.index(None)}, or it was made by other "
-            f"banks: run {COMMAND} {name}."
-        )
+        lacking = f"{name} with seed {trainings.index(None)}, or it was made by other banks"
+        raise InputError(f"The study lacks {lacking}: run {COMMAND} {name}.")
     tensors = [training[what] for training in trainings]
     return [x.long() if x.dtype == torch.int16 else x.float() for x in tensors]
 

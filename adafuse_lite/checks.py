@@ -15,11 +15,6 @@ def first_not_finite(x):
     return (~x.isfinite().all(-1)).nonzero()[0].tolist()
 
 
-def first_line(error):
-    """What an error says, in a line of no more than 160 characters."""
-    return " ".join(str(error).split())[:160].rstrip(".:") or type(error).__name__
-
-
 @contextmanager
 def refusing(errors, what, remedy):
     """Any of ``errors`` ends as ``InputError``: what is wrong, what the error says, the remedy."""
@@ -28,7 +23,8 @@ def refusing(errors, what, remedy):
     except InputError:
         raise
     except errors as error:
-        raise InputError(f"{what} ({first_line(error)}); {remedy}.") from error
+        reason = " ".join(str(error).split())[:160].rstrip(".:") or type(error).__name__
+        raise InputError(f"{what} ({reason}); {remedy}.") from error
 
 
 def check_texts(texts):

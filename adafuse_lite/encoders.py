@@ -146,7 +146,8 @@ def _open_clip_directory(name, folder, local_files_only):
 def _open_clip_pair(name, pretrained, local_files_only):
     config = open_clip.get_model_config(name.replace("/", "-"))
     if config is None or not pretrained:
-        raise InputError(f"{name}: say which weights (pretrained=) of open_clip.list_pretrained().")
+        remedy = "as in pretrained='openai'; open_clip.list_pretrained() lists them"
+        raise InputError(f"{name}: say which weights are meant, {remedy}.")
     published = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
     weights = Path(pretrained)
     if published:

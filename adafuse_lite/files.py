@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .checks import first_line, refusing
+from .checks import refusing
 from .errors import InputError
 
 CHECKSUM = "checksum"  # in the metadata of the safetensors files that are written here
@@ -83,12 +83,11 @@ def write_json(path, value):
 @contextmanager
 def reading(path, errors, fault, remedy):
     """``InputError`` ending in ``remedy`` for a file that is missing or, by ``errors``, faulty."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {remedy}.") from error
-    except errors as error:
-        raise InputError(f"{path} {fault} ({first_line(error)}): {remedy}.") from error
+    with refusing(errors, f"{path} {fault}", remedy):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {remedy}.") from error
 
 
 def read_tensors(path, remedy, checksum=None):

@@ -156,7 +156,7 @@ def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(
         InputError,
-        match="head.safetensors is truncated or no safetensors file .*: delete it to start anew",
+        match="head.safetensors is truncated or no safetensors file .*; delete it to start anew",
     ):
         fit(small(), BANK, VALIDATION, checkpoint=file, **SHORT)
 

@@ -27,10 +27,8 @@ class Drawings:
 
     def jobs(self, benchmark, rounds):
         """The pictures' names, for each dialogue one a round; ``hash`` tells what they hold."""
-        names = [
-            [self._find(q, r, Path(dialogue.img).stem) for r in range(rounds)]
-            for q, dialogue in enumerate(benchmark.dialogues)
-        ]
+        stems = [Path(dialogue.img).stem for dialogue in benchmark.dialogues]
+        names = [[self._find(q, r, s) for r in range(rounds)] for q, s in enumerate(stems)]
         digest = hashlib.sha256()
         for name in sorted({name for row in names for name in row}):
             picture = self._used[name]

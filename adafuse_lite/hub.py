@@ -11,15 +11,13 @@ from .files import read_tensors, write_tensors
 from .names import files_of, load_model, local_folder
 
 WEIGHTS = "model.safetensors"
-# Our module -> its name in the authors' released checkpoints.
+# Our module -> its name in the authors' released checkpoints, where that is another.
 REFERENCE_NAMES = {
     "text_projection": "text_projection_layer",
     "image_projection": "image_projection_layer",
     "gate": "dynamic_scalar",
     "router": "moe_router",
-    "experts": "experts",
     "output": "output_layer",
-    "logit_scale": "logit_scale",
 }
 CARD = """---
 {{ card_data }}

@@ -17,9 +17,7 @@ YES = re.compile(r"^(yes|yeah|yep|i think so|it looks like it|it is|they are)\b[
 NO = re.compile(r"^(no|nope|not|none|i don't see|there (is|are) no)\b[ ,.]*")
 FILLER = re.compile(r"^(it is|it seems so|i think so|it looks like it|not really|there are none|)$")
 SUBJECT = re.compile(r"^(it is|it's|they are|there is|there are|the \w+ (is|are)) ")
-ABOUT_THE_PHOTO = re.compile(
-    r"\b(picture|photo|image|indoors|outdoors|close up|text)\b|^is this|^is it a "
-)
+OF_PHOTO = re.compile(r"\b(picture|photo|image|indoors|outdoors|close up|text)\b|^is (this|it a )")
 NOTHING_NAMED = re.compile(r"\b(any )?(vehicles?|animals?|trees?|sun or moon)$")
 
 
@@ -66,7 +64,7 @@ def declare(question, answer):
         if re.search(r"\b(mood|style|setting|subject)\b", question):
             return None
         return re.sub(r"^\w+ (is|are|does|do|did|was|were)? ?", "", question) + f" {value}"
-    return None if ABOUT_THE_PHOTO.search(question) else decide(question, answer)
+    return None if OF_PHOTO.search(question) else decide(question, answer)
 
 
 def decide(question, answer):

@@ -23,21 +23,16 @@ CENTRE = {"left": 22, "middle": 64, "right": 106}
 REPEATED = {"two": (-9, 9), "three": (-14, 0, 14), "cloudy": (20, 64, 108)}
 REPEATED |= {"rainy": range(0, GRID, 16), "snowy": range(0, GRID - 2, 14)}
 
-
 # Shapes: boolean masks over a grid of coordinates x (to the right) and y (down).
 box = lambda x, y, x0, y0, x1, y1: (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-oval = lambda x, y, cx, cy, rx, ry: (
-    (x - cx) ** 2 * ry * ry + (y - cy) ** 2 * rx * rx <= rx * rx * ry * ry
-)
+oval = lambda x, y, cx, cy, rx, ry: ((x - cx) * ry) ** 2 + ((y - cy) * rx) ** 2 <= (rx * ry) ** 2
 
 
 def polygon(x, y, *numbers):
     """A convex polygon: the points that lie on the same side of every edge."""
     corners = list(zip(numbers[::2], numbers[1::2]))
-    sides = [
-        (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
-        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1])
-    ]
+    edges = zip(corners, corners[1:] + corners[:1])
+    sides = [(x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) for (x0, y0), (x1, y1) in edges]
     return np.all([s >= 0 for s in sides], axis=0) | np.all([s <= 0 for s in sides], axis=0)
 
 

@@ -79,6 +79,8 @@ def test_fixed_weights_follow_their_formulas():
         (TextOnly(), 0, 1),
         (ImageOnly(), 3, 0),
         (FixedWeight(0.3), None, 0.3),
+        (FixedWeight([0.9, 0.2]), -1, 0.9),
+        (FixedWeight([0.9, 0.2]), 0, 0.9),
         (FixedWeight([0.9, 0.2]), 1, 0.2),
         (FixedWeight([0.9, 0.2]), 7, 0.2),
         (DAR(), 0, 0.8),
@@ -146,10 +148,18 @@ def test_unfit_weights_and_rounds_are_refused():
     for weight in (1.5, [0.5, -0.1], float("nan"), []):
         with pytest.raises(InputError, match="between 0 and 1"):
             FixedWeight(weight)
-    with pytest.raises(InputError, match="round="):
-        DAR()(*pair())
+    for model in (DAR(), FixedWeight([0.9, 0.2])):
+        with pytest.raises(InputError, match="round="):
+            model(*pair())
     with pytest.raises(InputError, match="2 rounds for 5 queries"):
         DAR()(*pair(), round=torch.tensor([0, 1]))
+
+
+def test_the_offset_is_that_of_drawings_and_their_targets():
+    bank = toy_bank()
+    drawings, targets = bank.generated.reshape(-1, 12), bank.corpus[bank.target]
+    by_hand = [drawings[:, i].mean() - targets[:, i].mean() for i in range(12)]
+    torch.testing.assert_close(fusion.OffsetRemoved.measure(bank), torch.stack(by_hand))
 
 
 def test_offset_removed_undoes_a_common_offset():

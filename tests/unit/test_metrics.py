@@ -104,6 +104,10 @@ def test_paired_difference_is_narrower_than_its_parts():
     alone = bootstrap(per_dialogue(a, "recall", 10))
     assert (found.high - found.low < alone.high - alone.low).all() and (found.low > 0).all()
     assert torch.equal(paired_difference([a, a], [b, b, b]).low, found.low)
+    at_three = paired_difference(a, b, "hits", 3, seed=1, resamples=50)
+    assert torch.allclose(at_three.mean, hits_at_k(a, 3) - hits_at_k(b, 3))
+    table = per_dialogue(a, "hits", 3) - per_dialogue(b, "hits", 3)
+    assert torch.equal(at_three.low, bootstrap(table, 50, seed=1).low)
     with pytest.raises(InputError, match="same dialogues"):
         paired_difference(a, b[:5])
 

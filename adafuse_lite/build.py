@@ -218,8 +218,6 @@ def _draw(parts, encoder, generator, probe, jobs, seeds):
     return drawn and _gather(drawn, different, table)
 
 
-SHARE = """only the K-th (from 0) of N shares of the work, for N machines with one disk; a last call
-without it puts the bank together"""
 OPTIONS = {
     "--benchmark": dict(default=DEFAULT, help="a bundled world, or what load_benchmark reads"),
     "--style": dict(default="visdial", help="the dialogue file's stem"),
@@ -235,7 +233,7 @@ OPTIONS = {
     "--pictures": dict(type=int, help="only so many pictures, besides the wanted ones"),
     "--rounds": dict(type=int, help="only so many rounds"),
     "--seed": dict(type=int, default=0, help="of the drawings"),
-    "--share": dict(nargs=2, type=int, metavar=("K", "N"), help=SHARE),
+    "--share": dict(nargs=2, type=int, metavar=("K", "N"), help="the K-th (from 0) of N shares"),
     "--out": dict(required=True, help="the folder of the bank"),
 }
 
@@ -278,8 +276,6 @@ def _build_from(args):
     if state.is_main_process:
         bank = build_bank(*task)
         print(f"{args.out}: {bank}")
-        print(
-            f"cut at {encoder.limit} tokens: {int(bank.cut.sum())} of {bank.cut.numel()} texts; "
-            f"prompts cut by the encoder or the generator: {int(bank.prompt_cut.sum())}; "
-            f"pictures withheld by a safety checker: {generator.withheld}"
-        )
+        print(f"texts cut at {encoder.limit} tokens: {int(bank.cut.sum())} of {bank.cut.numel()}")
+        print(f"prompts cut by the encoder or the generator: {int(bank.prompt_cut.sum())}")
+        print(f"pictures withheld by a safety checker: {generator.withheld}")

@@ -19,33 +19,7 @@ REFERENCE_NAMES = {
     "router": "moe_router",
     "output": "output_layer",
 }
-CARD = """---
-{{ card_data }}
----
-# ADaFuSE head
-
-A gate and experts that fuse the embedding of a dialogue's text with that of a picture drawn from it
-into one search query ([arXiv:2603.21886](https://arxiv.org/abs/2603.21886)), for **features of one
-encoder only**.
-
-| | |
-| --- | --- |
-| trained on | {{ trained_on }} |
-| encoder (content hash) | {{ encoder_hash }} |
-| width of the features | {{ feature_dim }} |
-| experts | {{ num_experts }} |
-| parameters | {{ parameters }} |
-
-```python
-from adafuse_lite import AdaFuSE
-
-head = AdaFuSE.from_pretrained("this folder or its name on the hub")
-query = head(text_features, drawing_features).query
-```
-
-Written by adafuse-lite, an independent implementation. What it is good for was measured on the data
-named above and nowhere else.
-"""
+CARD = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
 
 
 class StoredHead(

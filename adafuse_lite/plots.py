@@ -6,6 +6,7 @@ for print in grey.
 """
 
 import textwrap
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,21 +35,8 @@ METHODS = {
     "AdaFuSETextText": ("head, text as picture", BLUE, "--", "h"),
     "AdaFuSETextPrompt": ("head, prompt as picture", BLUE, ":", "H"),
 }
-# For what is no method: experts, attributes.
-SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)
-LOOK = {
-    "figure.figsize": (8, 4.2),
-    "figure.dpi": 72,
-    "savefig.dpi": 72,
-    "figure.constrained_layout.use": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "lines.markersize": 5,
-}
+SHADES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, GREY)  # for what is no method
+STYLE = Path(__file__).with_name("figures.mplstyle")
 
 # The way of the data: left, bottom, width, height, colour, text of each box.
 KEPT, TRAINED, PLAIN = "#dceaf7", "#fde3c8", "#f1f1f1"
@@ -77,7 +65,8 @@ ARROWS = (
 def use_style():
     """The look of all figures; call it once at the top of a notebook."""
     options = {"context": "notebook", "style": "whitegrid", "palette": SHADES, "font_scale": 0.9}
-    sns.set_theme(**options, rc=LOOK)
+    sns.set_theme(**options)
+    plt.style.use(STYLE)
 
 
 def label(name):

@@ -1,5 +1,6 @@
 """`import adafuse_lite`: what it costs, what it offers, and what it sets before PyTorch comes."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -66,9 +67,11 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = adafuse_lite.AdaFUSE
 
 
-def test_the_version_is_that_of_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert adafuse_lite.__version__ == project["version"]
+def test_the_version_stands_in_the_package_alone():
+    toml = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert toml["project"]["dynamic"] == ["version"]
+    assert toml["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "adafuse_lite.__version__"
+    assert importlib.metadata.version("adafuse-lite") == adafuse_lite.__version__
 
 
 def test_threads_wait_asleep_unless_told_otherwise():

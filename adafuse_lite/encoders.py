@@ -123,8 +123,8 @@ def load_encoder(name=DEFAULT, pretrained=None, device=None):
         kind, library, load = BlipEncoder, "transformers", partial(_blip, name, folder)
     elif folder or name.startswith("hf-hub:"):
         load = partial(_open_clip_directory, name, folder)
-    parts = load_model(library, load, name, folder, REMEDY)
-    return kind(*parts, device, half=bundled(name, "encoder") is None)
+    make = lambda **where: kind(*load(**where), device, half=not bundled(name, "encoder"))
+    return load_model(library, make, name, folder, REMEDY)
 
 
 # Each of these gives what an encoder is made of: model, tokenizer, preprocess, made_of, limit.

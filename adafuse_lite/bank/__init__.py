@@ -117,8 +117,8 @@ class FeatureBank:
 def _read(folder, name, checksum):
     """A field of a stored bank. What banks side by side have in common may lie in ../shared."""
     path = folder / f"{name}.safetensors"
-    shared = folder.parent / "shared" / f"{checksum}.safetensors"
-    path = shared if shared.is_file() and not path.exists() else path
+    shared = {file.stem: file for file in (folder.parent / "shared").glob("*.safetensors")}
+    path = path if path.exists() else shared.get(checksum, path)
     held = read_tensors(path, AGAIN, checksum)  # another bank's file has another one
     with refusing((KeyError, IndexError), f"{path} lacks rows that a bank needs", AGAIN):
         x = held["rows"][held["index"].long()] if name in REPEATED else held["values"]

@@ -1,15 +1,15 @@
 """ADaFuSE, taught and used: search pictures with a dialogue and a drawing of it.
 
-All public names are here: ``from adafuse_lite import AdaFuSE, load_encoder``. What a name needs is
-imported when it is first asked for, so importing the package costs next to nothing.
+All public names are here: ``from adafuse_lite import AdaFuSE``. What one needs is imported when it
+is first asked for, so importing the package costs next to nothing.
 """
 
-import os
-from importlib import import_module
+import os as _os
+from importlib import import_module as _import_module
 
 # Threads that wait for one another asleep, not spinning: beside other programs PyTorch is several
 # times faster so, and no slower alone. It counts if PyTorch was not imported before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+_os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ __all__ = sorted(_ROOM_OF)
 def __getattr__(name):
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
+    value = getattr(_import_module(f".{_ROOM_OF[name]}", __name__), name)
     globals()[name] = value  # asked for once
     return value
 

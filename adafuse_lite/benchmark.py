@@ -27,7 +27,7 @@ def tidy(entry):
     return " ".join(entry.replace("Answer:", " ").split())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """``dialogues`` and the ``corpus`` (names of pictures) they search.
 
@@ -50,6 +50,10 @@ class Benchmark:
     prompts: list | None = None
     rounds: int = ROUNDS
     skipped: tuple = ()
+
+    def __repr__(self):
+        size = f"{len(self.dialogues):,} dialogues, {len(self.corpus):,} pictures"
+        return f"Benchmark({self.name}/{self.style}/{self.split}: {size})"
 
     @cached_property
     def places(self):

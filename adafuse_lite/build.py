@@ -25,7 +25,7 @@ from .generators import load_generator
 from .names import DEFAULT, bundled
 from .sources import load_benchmark
 
-TEXTS, PICTURES = 512, 256  # in a part; drawings: one batch of the generator
+TEXT_PART, PICTURE_PART = 512, 256  # items in a part; drawings: one batch of the generator
 AT_A_TIME = 64  # pictures that are open
 
 
@@ -190,7 +190,7 @@ def _encode_texts(parts, encoder, texts, prompts):
         return {"features": encoder.encode_text(piece), "tokens": tokens}
 
     different = sorted({text for line in texts + prompts for text in line})
-    read = parts.run("encode texts", "text", different, TEXTS, encoder.hash, work)
+    read = parts.run("encode texts", "text", different, TEXT_PART, encoder.hash, work)
     return read and [_gather(read, different, table) for table in (texts, prompts)]
 
 
@@ -199,7 +199,7 @@ def _encode_corpus(parts, encoder, benchmark):
     items = [(i, name, codes[i] if codes else None) for i, name in enumerate(names)]
     work = lambda piece: {"features": encode_pictures(benchmark, encoder, [n for _, n, _ in piece])}
     depends_on = [encoder.hash, benchmark.name, *version]
-    return parts.run("encode corpus", "picture", items, PICTURES, depends_on, work)
+    return parts.run("encode corpus", "picture", items, PICTURE_PART, depends_on, work)
 
 
 def _draw(parts, encoder, generator, probe, jobs, seeds):
@@ -218,6 +218,13 @@ def _draw(parts, encoder, generator, probe, jobs, seeds):
     return drawn and _gather(drawn, different, table)
 
 
+def positive(text):
+    """A whole number of 1 or more, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
 OPTIONS = {
     "--benchmark": dict(default=DEFAULT, help="a bundled world, or what load_benchmark reads"),
     "--style": dict(default="visdial", help="the dialogue file's stem"),
@@ -229,9 +236,9 @@ OPTIONS = {
     "--encoder": dict(default=DEFAULT, help="an open_clip or BLIP model or its directory"),
     "--pretrained": dict(help="the tag of the encoder's weights"),
     "--generator": dict(default=DEFAULT, help="a diffusers pipeline or its directory"),
-    "--limit": dict(type=int, help="only so many dialogues, and ten times as many pictures"),
-    "--pictures": dict(type=int, help="only so many pictures, besides the wanted ones"),
-    "--rounds": dict(type=int, help="only so many rounds"),
+    "--limit": dict(type=positive, help="only so many dialogues, and ten times as many pictures"),
+    "--pictures": dict(type=positive, help="only so many pictures, besides the wanted ones"),
+    "--rounds": dict(type=positive, help="only so many rounds"),
     "--seed": dict(type=int, default=0, help="of the drawings"),
     "--share": dict(nargs=2, type=int, metavar=("K", "N"), help="the K-th (from 0) of N shares"),
     "--out": dict(required=True, help="the folder of the bank"),
@@ -253,11 +260,13 @@ def main(arguments=None):
 def _build_from(args):
     from accelerate import PartialState
 
+    if args.share and not 0 <= args.share[0] < args.share[1]:
+        raise InputError(f"There is no share {args.share[0]} of {args.share[1]}: count from 0.")
     sources = (args.benchmark, args.style, args.split, args.images, args.prompts, args.clean)
     benchmark = load_benchmark(*sources)
-    if args.limit or args.pictures is not None:
-        pictures = 10 * args.limit if args.pictures is None else args.pictures
-        benchmark = benchmark.limit(args.limit or len(benchmark.dialogues), pictures)
+    if args.limit or args.pictures:
+        dialogues = args.limit or len(benchmark.dialogues)
+        benchmark = benchmark.limit(dialogues, args.pictures or 10 * dialogues)
     # Without a GPU the processes must be told that they belong together, or each would do it all.
     state = PartialState(cpu=not torch.cuda.is_available())
     device = state.device if state.num_processes > 1 else pick_device()

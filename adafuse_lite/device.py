@@ -5,17 +5,19 @@ import random
 import numpy as np
 import torch
 
+from .checks import refusing
+
 
 def pick_device(wanted=None):
     """``wanted``, or the best there is: an NVIDIA GPU, an Apple GPU, or the CPU."""
     apple = "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else apple))
+    with refusing(RuntimeError, f"{wanted!r} is no device", "say 'cuda', 'mps' or 'cpu'"):
+        return torch.device(wanted or ("cuda" if torch.cuda.is_available() else apple))
 
 
 def device_of(model):
     """Where the model's parameters and buffers are."""
-    held = [*model.parameters(), *model.buffers()]
-    return held[0].device if held else torch.device("cpu")
+    return next((x.device for x in model.state_dict().values()), torch.device("cpu"))
 
 
 def seed_everything(seed):

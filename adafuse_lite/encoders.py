@@ -117,7 +117,7 @@ def load_encoder(name=DEFAULT, pretrained=None, device=None):
     no other is given. Raises ``InputError`` for weights that are missing, damaged or pickled.
     """
     wanted = "give the path of an open_clip or BLIP directory, or the name of a model"
-    folder = local_folder(name, "encoder", wanted)
+    folder, device = local_folder(name, "encoder", wanted), pick_device(device)
     kind, library, load = Encoder, "open_clip", partial(_open_clip_pair, name, pretrained)
     if (folder / "config.json").exists() if folder else "blip" in name.lower() and not pretrained:
         kind, library, load = BlipEncoder, "transformers", partial(_blip, name, folder)

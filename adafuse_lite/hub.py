@@ -99,4 +99,4 @@ class StoredHead(
                 fault = f"The checkpoint's {name} is {held} where {fit} is expected"
                 raise InputError(f"{fault}; give a complete ADaFuSE head.")
         head.load_state_dict({name: state_dict[theirs[name]] for name in theirs})
-        return head.eval()
+        return head.eval().requires_grad_(False)

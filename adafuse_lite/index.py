@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .build import PICTURES, Parts, encode_pictures
+from .build import PICTURE_PART, Parts, encode_pictures
 from .errors import InputError
 from .files import content_hash, make_folder, read_json, read_tensors, write_json, write_tensors
 from .search import top
@@ -14,13 +14,16 @@ from .search import top
 AGAIN = "index the pictures again"
 
 
-@dataclass
+@dataclass(repr=False)
 class PictureIndex:
     """Pictures by name with their features [N, D] (unit length, float32), and what made them."""
 
     names: list
     features: torch.Tensor
     meta: dict = field(default_factory=dict)
+
+    def __repr__(self):
+        return f"PictureIndex({len(self.names):,} pictures, {self.features.shape[1]} wide)"
 
     def search(self, query, k=10):
         """The ``k`` best for each query [n, D], best first: names (lists) and cosines [n, k]."""
@@ -68,7 +71,7 @@ def index_pictures(benchmark, encoder, out=None):
             return index
     parts = Parts(Path(out, "parts") if out else None)
     work = lambda piece: {"features": encode_pictures(benchmark, encoder, [n for n, _ in piece])}
-    encoded = parts.run("encode pictures", "picture", items, PICTURES, encoder.hash, work)
+    encoded = parts.run("encode pictures", "picture", items, PICTURE_PART, encoder.hash, work)
     index = PictureIndex(list(benchmark.corpus), encoded["features"].float(), meta)
     if out:
         index.save(out)

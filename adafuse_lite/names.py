@@ -34,7 +34,7 @@ def local_folder(name, part, remedy):
 
     ``InputError`` ending in ``remedy`` where a folder was meant that is not there.
     """
-    folder = bundled(name, part) or Path(name)
+    folder = bundled(name, part) or Path(name).expanduser()
     if folder.is_dir():
         return folder
     if isinstance(name, Path) or Path(name).is_absolute() or name.startswith((".", "~")):

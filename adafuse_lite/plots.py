@@ -1,8 +1,7 @@
 """Figures in one style. Nothing here computes results: every function draws what it is given.
 
-A method has the same colour, line and marker in every figure. The colours are those of Okabe and
-Ito, which people with any kind of colour vision can tell apart; line and marker say the same again,
-for print in grey.
+A method has the same colour (of Okabe and Ito's, which all people can tell apart), line and marker
+in every figure; line and marker serve prints in grey.
 """
 
 import textwrap

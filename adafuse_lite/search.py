@@ -99,7 +99,8 @@ def distinct(corpus, target):
         return corpus, target, corpus.new_ones(len(corpus))
     first = torch.arange(len(corpus), device=corpus.device)  # for each picture, one that equals it
     alike = first[(times[place] > 1).to(first.device)]
-    _, place, times = corpus[alike].unique(dim=0, return_inverse=True, return_counts=True)
+    same = corpus[alike].cpu().unique(dim=0, return_inverse=True, return_counts=True)  # not on mps
+    place, times = same[1].to(first.device), same[2].to(first.device)
     first[alike] = torch.empty_like(times).scatter_(0, place, alike)[place]
     kept, place, times = first.unique(return_inverse=True, return_counts=True)
     return corpus[kept], place[target], times.to(corpus.dtype)

@@ -19,7 +19,7 @@ from .files import UNREADABLE, make_folder, read_json
 from .names import DEFAULT, bundled
 
 CORPUS_FILES = ("Search_Space*.json", "corpus.json")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".bmp")  # convert them first
 
 
@@ -123,13 +123,13 @@ def photos(folder, progress=True):
     """
     folder = Path(folder).expanduser()
     _ensure(folder.is_dir(), f"{folder} is no folder: give the folder of your photographs.")
-    suffixes = PICTURES + OTHERS
+    suffixes = SUFFIXES + OTHERS
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     names, skipped = [], []
     for path in tqdm(files, desc="look at photographs", unit="file", disable=not progress):
-        is_read = path.suffix.lower() in PICTURES and _is_whole(path)
+        is_read = path.suffix.lower() in SUFFIXES and _is_whole(path)
         (names if is_read else skipped).append(path.relative_to(folder).as_posix())
-    _ensure(names, f"{folder} holds no picture ({', '.join(PICTURES)}) that can be read.")
+    _ensure(names, f"{folder} holds no picture ({', '.join(SUFFIXES)}) that can be read.")
     return Benchmark(folder.name, "photos", "all", [], names, root=folder, skipped=tuple(skipped))
 
 

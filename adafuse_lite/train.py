@@ -116,7 +116,8 @@ def fit(
 def _training_features(model, bank, text, image):
     """Texts, drawings [Q, R, D], the targets' features [Q, D], beside the model; or InputError."""
     if not any(p.requires_grad for p in model.parameters()):
-        raise InputError(f"{type(model).__name__} has no parameters to train; use it as it is.")
+        hint = "use it as it is, or call requires_grad_() if it was loaded"
+        raise InputError(f"{type(model).__name__} has no parameters to train; {hint}.")
     if len(bank.target) < 2:
         raise InputError(f"The training bank has {len(bank.target)} dialogues: give at least 2.")
     texts, images, corpus = (read_field(bank, name) for name in (text, image, "corpus"))

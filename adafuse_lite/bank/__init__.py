@@ -138,7 +138,7 @@ def _different_rows(x):
 def load_bank(name=DEFAULT, style="visdial", split="test"):
     """A bundled bank by name, style and split ("train", "validation", "test"), or a folder's."""
     banks = bundled(name, "banks")
-    folder = banks / f"{style}-{split}" if banks else Path(name)
+    folder = banks / f"{style}-{split}" if banks else Path(name).expanduser()
     if banks and not folder.is_dir():
         there = ", ".join(sorted(p.name for p in banks.glob("*-*"))) or "none"
         raise InputError(f"There is no bundled bank {style}-{split}: choose one of {there}.")

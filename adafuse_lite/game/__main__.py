@@ -1,17 +1,18 @@
-"""Plays the 200 games whose results are bundled, and stores them: python -m adafuse_lite.game."""
+"""Plays 200 games in each way to ask, and stores the results: python -m adafuse_lite.game OUT."""
 
+import argparse
 import json
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..bank import load_bank
 from ..sources import load_benchmark
 from . import WAYS, Searcher, hidden_postcards, simulate
-from .play import GAMES
 from .state import LAST_ROUND
 
 
-def main(path=GAMES, count=200):
+def main(path, count=200):
     """Play ``count`` games in each way to ask and write their results to ``path`` (5 minutes)."""
     benchmark, bank = (load("postcards", split="test") for load in (load_benchmark, load_bank))
     searcher = Searcher.postcards(benchmark, bank.corpus)
@@ -28,4 +29,6 @@ def main(path=GAMES, count=200):
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser("python -m adafuse_lite.game", description=__doc__)
+    parser.add_argument("out", type=Path, help="the JSON file of the results")
+    main(parser.parse_args().out)

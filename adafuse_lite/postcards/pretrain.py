@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..device import device_of, pick_device
 from ..encoders import CONFIG, WEIGHTS
-from ..files import halved, make_folder, read_all, write_json, write_tensors
+from ..files import halved, make_folder, write_json, write_tensors
 from ..generators import quiet
 from ..names import DATA
 from ..train import learning_rate, parameter_groups
@@ -106,13 +106,6 @@ def train_loop(out, name, steps, lr, loss, save_every=100, decay=0.01, warmup=10
             save_checkpoint(path, optimizer, modules, step=step + 1, log=log)
     together.cpu()
     return log
-
-
-def write_log(checkpoint, csv, every=10):
-    """Keep every tenth step of a checkpoint's log as CSV."""
-    log = json.loads(read_all(checkpoint, "train anew")[1]["log"])
-    Path(csv).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(log[::every]).to_csv(csv, index=False)
 
 
 def read_log(name):

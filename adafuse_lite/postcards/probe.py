@@ -11,7 +11,7 @@ from torch import nn
 
 from .. import files
 from ..checks import check_pictures, refusing
-from ..device import device_of
+from ..device import device_of, pick_device
 from ..errors import InputError
 from ..names import DATA
 from . import render
@@ -76,4 +76,4 @@ def load_probe(folder=FOLDER, device=None):
     with refusing(RuntimeError, f"{weights} holds another model than the probe", remedy):
         probe.load_state_dict(files.read_tensors(weights, remedy))
     probe.hash = files.content_hash(weights, CLASSES)
-    return probe.to(device or "cpu").eval()
+    return probe.to(pick_device(device)).eval()

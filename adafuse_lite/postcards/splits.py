@@ -2,11 +2,9 @@
 
 import random
 from functools import lru_cache
-from pathlib import Path
 
 from ..benchmark import Benchmark, Dialogue
 from ..errors import InputError
-from ..files import make_folder, read_json
 from . import render
 from .dialogues import STYLES, dialogue
 from .world import scenes
@@ -35,17 +33,3 @@ def load_postcards(style, split):
     known = {"scenes": list(drawn), "stated": [facts for _, facts in talks]}
     picture = lambda name: render.draw(corpus[name])
     return Benchmark("postcards", style, split, dialogues, list(corpus), open=picture, **known)
-
-
-def store_once(banks):
-    """Move files that several stored banks in the folder ``banks`` hold alike to its ``shared``.
-
-    ``FeatureBank.load`` finds them there by their checksum.
-    """
-    holders = {}
-    for card in sorted(Path(banks).glob("*/bank.json")):
-        for field, checksum in read_json(card, "build the bank again")["fields"].items():
-            holders.setdefault(checksum, []).append(card.parent / f"{field}.safetensors")
-    for checksum, paths in holders.items():
-        for path in filter(Path.exists, paths if len(paths) > 1 else ()):
-            path.replace(make_folder(Path(banks, "shared")) / f"{checksum}.safetensors")

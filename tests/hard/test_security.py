@@ -359,7 +359,7 @@ def test_nothing_of_ones_own_is_looked_up(tmp_path, monkeypatch):
     ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onmouseover='alert(1)"],
 )
 def test_html_of_a_picture_is_shown_not_run(text):
-    """tried: HTML as a picture's name in the game (typed texts: tests/test_demo.py);
+    """tried: HTML as a picture's name in the game (typed texts: tests/unit/test_demo.py);
     promised: escaped, nothing of it a tag."""
     from adafuse_lite.game.page import PAGE, data_uri
 

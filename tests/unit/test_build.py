@@ -186,8 +186,8 @@ def test_shares_by_hand_give_the_same_bank(models, tmp_path, monkeypatch):
     from adafuse_lite import build
     from adafuse_lite.build import main
 
-    monkeypatch.setattr(build, "TEXTS", 3)  # so that there is more than one part to share
-    monkeypatch.setattr(build, "PICTURES", 3)
+    monkeypatch.setattr(build, "TEXT_PART", 3)  # so that there is more than one part to share
+    monkeypatch.setattr(build, "PICTURE_PART", 3)
     own = [
         "--encoder",
         str(models / "clip"),
@@ -264,3 +264,17 @@ def test_two_processes_and_a_killed_one_give_the_same_bank(models, few, tmp_path
     assert one.meta == two.meta
     for name in ("text", "prompt", "generated", "corpus", "target", "cut"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--limit", "0"], "no whole number of 1 or more"),
+        (["--limit", "-1"], "no whole number of 1 or more"),
+        (["--share", "2", "2"], "no share 2 of 2"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path, capsys, wrong, message):
+    with pytest.raises(SystemExit) as end:
+        main(["--out", str(tmp_path), *wrong])
+    assert end.value.code == 2 and message in capsys.readouterr().err

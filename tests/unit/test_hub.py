@@ -16,6 +16,7 @@ WEIGHTS = {k.removeprefix("weights."): v for k, v in REFERENCE.items() if k.star
 
 def test_published_weights_give_the_reference_outputs():
     fused = AdaFuSE.from_reference(WEIGHTS)(REFERENCE["input.text"], REFERENCE["input.image"])
+    assert fused.query.numpy().shape == (len(fused.query), 24)  # ready for an index
     for name, value in fused._asdict().items():
         assert (value - REFERENCE[f"output.{name}"]).abs().max() <= 1e-6, name
 

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from write_log import write_log
 
 from adafuse_lite.postcards import pretrain, render, world
 
@@ -115,7 +116,7 @@ def test_log_keeps_every_tenth_step(tmp_path):
     log = pretrain.train_loop(
         tmp_path, "line", 21, 1e-3, lambda i, rng: (step.weight.sum(), {"more": i}), line=step
     )
-    pretrain.write_log(tmp_path / "checkpoint.safetensors", tmp_path / "logs" / "line.csv")
+    write_log(tmp_path / "checkpoint.safetensors", tmp_path / "logs" / "line.csv")
     lines = (tmp_path / "logs" / "line.csv").read_text().splitlines()
     assert lines[0] == "step,loss,more" and [int(s.split(",")[0]) for s in lines[1:]] == [0, 10, 20]
     assert float(lines[2].split(",")[1]) == log[10]["loss"]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from store_once import store_once
 from toy_bank import toy_bank
 
 from adafuse_lite import FeatureBank, InputError, load_benchmark
@@ -11,7 +12,7 @@ from adafuse_lite.files import content_hash
 from adafuse_lite.names import bundled
 from adafuse_lite.postcards import world
 from adafuse_lite.postcards.dialogues import STYLES
-from adafuse_lite.postcards.splits import SPLITS, store_once
+from adafuse_lite.postcards.splits import SPLITS
 
 
 def test_postcards_has_the_promised_sizes():

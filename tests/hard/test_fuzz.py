@@ -468,24 +468,21 @@ def test_headers_of_safetensors(tmp_path, times):
     assert refused > 0.7 * count
 
 
+def resumable(folder):
+    """A checkpoint's path, and a short training that goes on from it."""
+    from toy_bank import toy_bank
+
+    bank, path = toy_bank(40), folder / "c.safetensors"
+    options = {"epochs": 2, "batch_size": 16, "device": "cpu", "progress": False}
+    torch.manual_seed(0)
+    return path, lambda: fit(AdaFuSE(12, 8, 16), bank, bank, checkpoint=path, **options)
+
+
 @pytest.mark.parametrize("times", FEW_AND_MANY)
 def test_bits_of_a_checkpoint(tmp_path, times):
     """tried: one bit of a training's checkpoint flipped, or its header damaged;
     promised: refused, or the training as it was."""
-    from toy_bank import toy_bank
-
-    bank, path = toy_bank(40), tmp_path / "c.safetensors"
-    torch.manual_seed(0)
-    go = lambda: fit(
-        AdaFuSE(12, 8, 16),
-        bank,
-        bank,
-        epochs=2,
-        batch_size=16,
-        device="cpu",
-        progress=False,
-        checkpoint=path,
-    )
+    path, go = resumable(tmp_path)
     wanted, data, rng = go(), path.read_bytes(), random.Random(times)
     files = [*headers(data, 15 * times, times), *(flipped(data, rng) for _ in range(15 * times))]
     refused = 0
@@ -500,20 +497,7 @@ def test_bits_of_a_checkpoint(tmp_path, times):
 def test_a_forged_checkpoint_is_refused(tmp_path):
     """tried: checkpoints that are whole files with other things in them;
     promised: refused in one sentence."""
-    from toy_bank import toy_bank
-
-    bank, path = toy_bank(40), tmp_path / "c.safetensors"
-    torch.manual_seed(0)
-    go = lambda: fit(
-        AdaFuSE(12, 8, 16),
-        bank,
-        bank,
-        epochs=2,
-        batch_size=16,
-        device="cpu",
-        progress=False,
-        checkpoint=path,
-    )
+    path, go = resumable(tmp_path)
     go()
     tensors, metadata = read_all(path, "")
     less = lambda k: {n: x for n, x in tensors.items() if n != k}

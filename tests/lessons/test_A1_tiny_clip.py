@@ -16,19 +16,6 @@ def a1():
     return definitions("A1_tiny_clip")
 
 
-@pytest.fixture
-def caught(monkeypatch):
-    """Instead of training, keep the loss function and the modules that were to be trained."""
-    kept = {}
-
-    def train(out, name, steps, lr, loss, **modules):
-        kept.update(modules, loss=loss)
-        return []
-
-    monkeypatch.setattr(pretrain, "train_loop", train)
-    return kept
-
-
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     return pretrain.train_tokenizer(tmp_path_factory.mktemp("tokenizer"), count=200)

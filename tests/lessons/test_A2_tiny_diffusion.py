@@ -15,19 +15,6 @@ def a2():
     return definitions("A2_tiny_diffusion")
 
 
-@pytest.fixture
-def caught(monkeypatch):
-    """Instead of training, keep the loss function and the modules that were to be trained."""
-    kept = {}
-
-    def train(out, name, steps, lr, loss, **modules):
-        kept.update(modules, loss=loss)
-        return []
-
-    monkeypatch.setattr(pretrain, "train_loop", train)
-    return kept
-
-
 @pytest.fixture(scope="module")
 def some():
     scenes = world.scenes("models", 12)
